@@ -1,0 +1,36 @@
+/// The program for ledgers whose program is not at hand: no application state, payloads as bytes.
+public enum Opaque: Program {
+    public struct State: Sendable {}
+    public static var name: String { "" }
+    public static var foldVersion: UInt32 { 0 }
+    public static func initial(_ shard: ShardContext) -> State { State() }
+
+    public static func decide(
+        _ stimulus: Stimulus, _ state: State, _ shard: ShardContext
+    ) throws(Refusal) -> Decision {
+        throw Refusal("the program of this ledger is not part of this tool")
+    }
+
+    public static func evolve(
+        _ state: inout State, _ event: Event, _ payload: RawSpan, _ shard: ShardContext
+    ) {}
+
+    public static func encode(_ state: State) -> [UInt8] { [] }
+    public static func decode(_ bytes: [UInt8], _ shard: ShardContext) -> State? { State() }
+    public static func fields(_ state: State) -> [(name: String, value: String)] { [] }
+    public static func law(_ states: [(shard: ShardContext, state: State)]) -> [String] { [] }
+
+    /// Text when the payload is printable ASCII, else hexadecimal, at most 64 characters of either.
+    public static func describe(_ payload: [UInt8]) -> String {
+        let shown = payload.prefix(64)
+        let isText = !payload.isEmpty && shown.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+        let more = payload.count > shown.count ? "..." : ""
+        if isText { return String(decoding: shown, as: UTF8.self) + more }
+        var digits: [UInt8] = []
+        for byte in payload.prefix(32) {
+            digits.append(hexadecimalDigits[Int(byte >> 4)])
+            digits.append(hexadecimalDigits[Int(byte & 15)])
+        }
+        return String(decoding: digits, as: UTF8.self) + (payload.count > 32 ? "..." : "")
+    }
+}

@@ -1,0 +1,126 @@
+/// Sessions are confirmed before they are heard: by every peer, at open, even with nothing to send.
+extension ShardMachine {
+    /// A peer asks whether this log holds what it has seen of it.
+    mutating func confirmAsked(
+        _ statement: Statement, _ header: EnvelopeHeader, now: Now
+    ) -> StepResult {
+        guard isOpened, header.receiver == shard, context.directory.contains(header.sender),
+            header.sender != shard, header.senderSession != .none
+        else { return .done }
+        let index = Int(header.sender.rawValue)
+        links[index].known = header.senderSession
+        if links[index].heard != header.senderSession { links[index].askAt = now.ticks }
+        let isFound =
+            statement.session == .none
+            || messaging.holds(statement.offset, in: statement.session, through: durable.offset)
+            || messaging.peers[index].accepted.contains(statement)
+        if isFound {
+            queue(header.sender, .confirmed(statement, to: header.senderSession))
+            let isNew = links[index].confirmedTo != header.senderSession
+            links[index].confirmedTo = header.senderSession
+            if isNew { resume(index, now: now) }
+        } else if header.receiverSession == messaging.session {
+            stop = .fork(
+                peer: header.sender, peerSession: header.senderSession, statement,
+                ownEnd: messaging.offset, ownSession: messaging.session)
+        } else {
+            queue(header.sender, .confirmAsk(messaging.peers[index].statement))
+        }
+        return .done
+    }
+
+    /// A peer says that its log holds what this shard has seen of it.
+    mutating func confirmed(
+        _ statement: Statement, _ header: EnvelopeHeader, now: Now
+    ) -> StepResult {
+        guard isOpened, header.receiver == shard, context.directory.contains(header.sender),
+            header.sender != shard, header.senderSession != .none,
+            header.receiverSession == messaging.session
+        else { return .done }
+        let index = Int(header.sender.rawValue)
+        guard statement == messaging.peers[index].statement else {
+            if links[index].heard != header.senderSession { links[index].askAt = now.ticks }
+            return .done
+        }
+        if links[index].heard == header.senderSession {
+            links[index].known = header.senderSession
+            links[index].askAt = nil
+            return .done
+        }
+        let time = header.durableEnd.timestamp
+        guard
+            HybridClock.skew(
+                of: time, wall: now.wall, last: messaging.timestamp,
+                skewMax: options.clockSkewMax) == nil
+        else {
+            counters.refused += 1
+            return .done
+        }
+        if messaging.peers[index].witness.session != header.senderSession {
+            guard openCommit(now: now, received: time) else { return .sealFirst }
+            appendWitnessed(header)
+        }
+        links[index].heard = header.senderSession
+        links[index].known = header.senderSession
+        links[index].askAt = nil
+        links[index].askLevel = 0
+        resume(index, now: now)
+        return .done
+    }
+
+    /// Once both sides hear each other, what is pending is sent again.
+    private mutating func resume(_ index: Int, now: Now) {
+        guard options.retries, links[index].heard != .none,
+            links[index].confirmedTo == links[index].heard,
+            !messaging.peers[index].pending.isEmpty
+        else { return }
+        links[index].retryAt = now.ticks
+        links[index].retryLevel = 0
+        links[index].retryThrough = SequenceNumber(messaging.peers[index].next.rawValue - 1)
+    }
+
+    mutating func ask(_ index: Int, now: Now) {
+        queue(ShardID(UInt32(index)), .confirmAsk(messaging.peers[index].statement))
+        let delay = min(options.askBase << min(links[index].askLevel, 20), options.askMax)
+        links[index].askLevel += 1
+        links[index].askAt = now.ticks &+ jittered(delay)
+    }
+
+    /// A delay between three quarters and five quarters of the given one.
+    mutating func jittered(_ delay: UInt64) -> UInt64 {
+        let quarter = max(1, delay / 4)
+        return delay - quarter + random.next() % (2 * quarter)
+    }
+
+    /// An operator's decision.
+    mutating func intervene(_ intervention: Intervention, now: Now) -> StepResult {
+        guard openCommit(now: now) else { return .sealFirst }
+        var event = Event(.intervened)
+        let reason: [UInt8]
+        switch intervention {
+        case .acceptPeer(let peer, let statement, let text):
+            guard context.directory.contains(peer), peer != shard else { return .done }
+            event.reason = .peer
+            event.peer = peer
+            event.peerEpoch = statement.session.epoch
+            event.identity = statement.session.nonce
+            event.peerOffset = statement.offset
+            event.statementOffset = statement.statementOffset
+            event.receivedThrough = statement.receivedThrough
+            event.floor = statement.floor
+            event.settledThrough = statement.settledThrough
+            reason = text
+        case .acceptMark(let offset, let head, let text):
+            event.reason = .mark
+            event.peerOffset = offset
+            event.held = head
+            reason = text
+        case .admitClock(let difference, let text):
+            event.reason = .clock
+            event.difference = difference
+            reason = text
+        }
+        append(event, payload: reason.prefix(4096))
+        return .done
+    }
+}

@@ -1,0 +1,234 @@
+internal import LMDB
+public import TallyCore
+
+/// How durable a released commit is.
+public enum Durability: String, Sendable {
+    /// It survives power loss.
+    case power
+    /// It survives a killed process, not power loss: for simulations and benchmarks that say so.
+    case process
+}
+
+/// A shard's log on LMDB: one commit is one record of the table `log`, keyed by its first offset.
+public final class LMDBLog: LogStore {
+    public enum Access: Sendable {
+        case write(Durability)
+        /// Takes a reader slot; for a ledger whose writer may be running.
+        case readLive
+        /// Takes no slot and needs no write access; for copies and read-only media.
+        case readStill
+    }
+
+    public let name: String
+    private let environment: Environment
+    private let log: Table
+    private let durability: Durability
+    private let seed: Digest
+    private var position: LogPosition?
+
+    /// Bytes of address space for one log: 256 GiB.
+    public static let mapSizeDefault = 256 << 30
+
+    /// Opens a shard's log in a directory that holds a `data.mdb`. The structure was checked before.
+    ///
+    /// - Throws: ``StoreError``.
+    public init(
+        directory: String, name: String, ledger: Bytes16, shard: ShardID, access: Access,
+        mapSize: Int = LMDBLog.mapSizeDefault
+    ) throws(StoreError) {
+        self.name = name
+        seed = Hashing.seed(ledger: ledger, shard: shard)
+        var options = Environment.Options(access: .readOnlyNoLock)
+        options.mapSize = mapSize
+        var durability = Durability.power
+        switch access {
+        case .write(let level):
+            options.access = .readWrite
+            durability = level
+            options.noSync = level == .process
+        case .readLive: options.access = .readOnly
+        case .readStill: options.access = .readOnlyNoLock
+        }
+        self.durability = durability
+        do throws(LMDBError) {
+            environment = try Environment(path: directory, options: options)
+            if case .write = access {
+                try environment.checkStaleReaders()
+                // What is folded must not be undone later: a killed writer's last pages may not be
+                // on the disk yet.
+                try environment.sync()
+            }
+            log = try environment.openTable(name: "log", create: false)
+        } catch {
+            throw Self.translated(error, name)
+        }
+    }
+
+    /// Makes the tables of a new shard in an empty directory and writes its identity.
+    static func create(
+        directory: String, name: String, ledger: Bytes16, shard: ShardID
+    ) throws(StoreError) {
+        do throws(LMDBError) {
+            var options = Environment.Options(access: .readWrite)
+            options.mapSize = mapSizeDefault
+            let environment = try Environment(path: directory, options: options)
+            let transaction = try environment.beginWrite()
+            _ = try transaction.openTable(name: "log", create: true)
+            let meta = try transaction.openTable(name: "meta", create: true)
+            let identity = "\(ledger) \(shard.rawValue) \(name)"
+            try transaction.put(
+                meta, key: Array("identity".utf8), value: Array(identity.utf8))
+            try transaction.put(meta, key: Array("format".utf8), value: Array("1".utf8))
+            try transaction.commit()
+            try environment.sync()
+            try environment.close()
+        } catch {
+            throw translated(error, name)
+        }
+    }
+
+    static func translated(_ error: LMDBError, _ name: String) -> StoreError {
+        switch error.code {
+        case .mapFull:
+            return StoreError(
+                .full,
+                "the map of shard \(name) is full; nothing was lost; open it with a larger map")
+        case .diskFull, .inputOutput:
+            return StoreError(
+                .full,
+                "writing shard \(name) failed (\(error)); if the disk is full, free some space and"
+                    + " start again; nothing that was released is lost")
+        case .noSuchFile:
+            return StoreError(.missingShard, "shard \(name) has no data.mdb at \(error.path)")
+        case .notFound:
+            return StoreError(
+                .damaged, "shard \(name) holds no log: \(error.path) is no shard of a ledger")
+        case .corrupted, .invalid, .versionMismatch:
+            return StoreError(
+                .damaged, "the file of shard \(name) is damaged: \(error); run: tally verify DIR")
+        default:
+            return StoreError(.system, "shard \(name): \(error)")
+        }
+    }
+
+    // MARK: Reading
+
+    private func reading<R>(_ body: () throws -> R) throws -> R {
+        do {
+            return try body()
+        } catch let error as LMDBError {
+            throw Self.translated(error, name)
+        } catch let error as CommitError {
+            throw StoreError(.damaged, "shard \(name): \(error); run: tally verify DIR")
+        }
+    }
+
+    public func end() throws -> LogPosition {
+        if let position { return position }
+        let found = try reading {
+            try environment.read { transaction -> LogPosition? in
+                try transaction.withCursor(log) { cursor throws -> LogPosition? in
+                    var last: LogPosition?
+                    try cursor.move(.last) { key, value throws in
+                        last = try Self.position(key, value)
+                    }
+                    return last
+                }
+            }
+        }
+        return found ?? LogPosition(offset: .none, head: seed, timestamp: .none)
+    }
+
+    private static func position(_ key: UInt64, _ value: RawSpan) throws -> LogPosition {
+        let head = Hashing.digest(value)
+        return try value.withCommit(key: Offset(key)) { commit in
+            LogPosition(offset: commit.lastOffset, head: head, timestamp: commit.timestamp)
+        }
+    }
+
+    public func forEachCommit(
+        from offset: Offset, _ body: (CommitView) throws -> Bool
+    ) throws {
+        try reading {
+            try environment.read { transaction throws in
+                try transaction.withCursor(log) { cursor throws in
+                    let start = try Self.start(cursor, offset)
+                    guard let start else { return }
+                    try cursor.forEach(from: start) { key, value throws -> Bool in
+                        do {
+                            return try value.withCommit(key: Offset(key)) { commit in
+                                commit.lastOffset < offset ? true : try body(commit)
+                            }
+                        } catch let error as CommitError {
+                            throw StoreError(
+                                .damaged,
+                                "\(name)@\(key): \(error); run: tally verify DIR")
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The key of the commit that holds an offset, or of the first one behind it.
+    private static func start(_ cursor: borrowing Cursor, _ offset: Offset) throws -> UInt64? {
+        guard offset > Offset(1) else { return try cursor.move(.first) }
+        guard let found = try cursor.move(.seek(toOrAfter: offset.rawValue)) else {
+            return try cursor.move(.last)
+        }
+        if found == offset.rawValue { return found }
+        return try cursor.move(.previous) ?? found
+    }
+
+    // MARK: Writing
+
+    public func append(
+        _ commit: borrowing CommitBuilder, expecting head: Digest
+    ) throws -> LogPosition {
+        let current = try end()
+        guard head == current.head,
+            commit.firstOffset == Offset(current.offset.rawValue + 1)
+        else {
+            throw StoreError(.moved, "the log of \(name) has moved on; fold it again")
+        }
+        let next = LogPosition(
+            offset: commit.lastOffset, head: Hashing.digest(commit.bytes),
+            timestamp: commit.timestamp)
+        let (key, bytes) = (commit.firstOffset.rawValue, commit.bytes)
+        do throws(LMDBError) {
+            let transaction = try environment.beginWrite()
+            try unsafe transaction.append(log, key: key, byteCount: bytes.count) { target in
+                unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
+            }
+            try transaction.commit()
+        } catch {
+            position = nil
+            if error.code == .mapFull { throw Self.translated(error, name) }
+            throw StoreError(
+                error.code == .diskFull || error.code == .inputOutput ? .full : .unknownOutcome,
+                "a commit to shard \(name) failed (\(error)); whether it is in the log is known only"
+                    + " once the shard is opened again")
+        }
+        position = next
+        return next
+    }
+
+    /// LMDB's own commit flushes both data and meta at level `power`; nothing is left to do.
+    public func flush() {}
+
+    public func close() throws {
+        do throws(LMDBError) {
+            if durability == .process { try environment.sync() }
+            try environment.close()
+        } catch {
+            throw Self.translated(error, name)
+        }
+    }
+
+    /// The transaction the file is at; moves with every commit of a writer anywhere.
+    package func transactionNumber() throws -> UInt64 {
+        try reading { try environment.info().lastTransaction }
+    }
+
+    package func adviseSequential() { try? environment.adviseSequential() }
+}

@@ -1,0 +1,258 @@
+internal import LMDB
+public import TallyCore
+
+/// A ledger: a directory with a manifest and one log per shard.
+///
+///     ledger.json              the manifest
+///     shards/<name>/data.mdb   the log: the only truth
+///     shards/<name>/mark       what was last released
+///     shards/<name>/writer     who writes
+///     shards/<name>/snapshots  folds, disposable
+///
+/// Deleting everything but `ledger.json` and the `data.mdb` files loses nothing.
+public struct Ledger: Sendable {
+    public let directory: String
+    public let manifest: Manifest
+
+    /// Reads the manifest of a ledger; opens no log.
+    public init(_ directory: String) throws(StoreError) {
+        let path = directory + "/" + Manifest.fileName
+        guard Files.exists(directory) else {
+            throw StoreError(
+                .notALedger,
+                "there is no \(directory); to make a ledger there: tally init \(directory)"
+                    + " --shards a,b")
+        }
+        guard Files.exists(path) else {
+            throw StoreError(
+                .notALedger, "\(directory) is not a ledger: it has no \(Manifest.fileName)")
+        }
+        self.directory = directory
+        let bytes: [UInt8]
+        do throws(StoreError) {
+            bytes = try Files.read(path, max: 16 << 20)
+        } catch {
+            throw StoreError(.manifest, "the manifest cannot be read: \(error.text)")
+        }
+        manifest = try Manifest(decoding: bytes, path: path)
+    }
+
+    private init(directory: String, manifest: Manifest) {
+        self.directory = directory
+        self.manifest = manifest
+    }
+
+    public var shards: ShardDirectory { manifest.shards }
+    public func context(_ shard: ShardID) -> ShardContext {
+        ShardContext(shard: shard, directory: shards)
+    }
+    public func path(of shard: ShardID) -> String {
+        directory + "/shards/" + shards.name(of: shard)
+    }
+    public func dataPath(of shard: ShardID) -> String { path(of: shard) + "/data.mdb" }
+    public func markPath(of shard: ShardID) -> String { path(of: shard) + "/mark" }
+    public func writerPath(of shard: ShardID) -> String { path(of: shard) + "/writer" }
+    public func snapshotsPath(of shard: ShardID) -> String { path(of: shard) + "/snapshots" }
+
+    /// Makes a new ledger: built beside its place under a temporary name, flushed, then renamed, so that
+    /// it is there wholly or not at all.
+    ///
+    /// - Parameter fill: Called with the ledger under its temporary name before it is renamed.
+    /// - Throws: ``StoreError/Code/exists`` when something is in the place that is not an empty directory.
+    public static func create(
+        _ directory: String, _ manifest: Manifest,
+        filling fill: (Ledger) throws -> Void = { _ in }
+    ) throws -> Ledger {
+        if Files.exists(directory),
+            !(Files.isDirectory(directory) && Files.list(directory).isEmpty)
+        {
+            throw StoreError(
+                .exists, "\(directory) exists already; choose another place or remove it first")
+        }
+        let parent = Files.parent(of: directory)
+        guard Files.isDirectory(parent) else {
+            throw StoreError(.unknown, "there is no directory \(parent) to make the ledger in")
+        }
+        let temporary = parent + "/.tally-new-\(Files.random16())"
+        do {
+            let ledger = Ledger(directory: temporary, manifest: manifest)
+            try Files.makeDirectory(temporary)
+            try Files.makeDirectory(temporary + "/shards")
+            for shard in manifest.shards.all {
+                let path = ledger.path(of: shard)
+                try Files.makeDirectory(path)
+                try LMDBLog.create(
+                    directory: path, name: manifest.shards.name(of: shard), ledger: manifest.id,
+                    shard: shard)
+                try Files.syncDirectory(path)
+            }
+            try Files.replace(temporary + "/" + Manifest.fileName, with: manifest.encoded())
+            try fill(ledger)
+            try Files.syncDirectory(temporary + "/shards")
+            try Files.syncDirectory(temporary)
+            try Files.rename(temporary, to: directory)
+            try Files.syncDirectory(parent)
+        } catch {
+            Files.removeTree(temporary)
+            throw error
+        }
+        return Ledger(directory: directory, manifest: manifest)
+    }
+
+    /// Checks that a shard's file is there and whole enough for LMDB to open.
+    private func check(_ shard: ShardID, _ depth: StructureCheck.Depth) throws(StoreError) {
+        let name = shards.name(of: shard)
+        let path = dataPath(of: shard)
+        guard let size = Files.size(path) else {
+            throw StoreError(
+                .missingShard,
+                "shard \(name) is missing: there is no \(path); bring it back from a copy")
+        }
+        guard size > 0 else {
+            throw StoreError(
+                .emptyData,
+                "\(path) is empty; it is never made anew: bring it back from a copy")
+        }
+        do throws(StructureError) {
+            _ = try StructureCheck.check(file: path, depth: depth)
+        } catch {
+            throw StoreError(
+                .damaged, "the file of shard \(name) is damaged: \(path), \(error)")
+        }
+    }
+
+    /// The structure check of a shard's whole file.
+    ///
+    /// - Returns: How many pages were read.
+    public func checkStructure(_ shard: ShardID) throws(StoreError) -> UInt64 {
+        try check(shard, .quick)
+        do throws(StructureError) {
+            return try StructureCheck.check(file: dataPath(of: shard), depth: .full).reachablePages
+        } catch {
+            throw StoreError(
+                .damaged,
+                "the file of shard \(shards.name(of: shard)) is damaged: \(dataPath(of: shard)), "
+                    + "\(error)")
+        }
+    }
+
+    /// Whether a shard's writer runs now; its own words for itself.
+    public func writer(of shard: ShardID) -> String? {
+        WriterLock.holder(writerPath(of: shard))
+    }
+
+    /// Opens a shard's log for reading. On a live ledger a reader slot is taken; otherwise nothing is
+    /// written anywhere.
+    public func openForReading(
+        _ shard: ShardID, depth: StructureCheckDepth = .edges
+    ) throws -> LMDBLog {
+        try check(shard, depth == .edges ? .quick : .full)
+        let isLive = writer(of: shard) != nil
+        return try LMDBLog(
+            directory: path(of: shard), name: shards.name(of: shard), ledger: manifest.id,
+            shard: shard, access: isLive ? .readLive : .readStill)
+    }
+
+    /// How much of a file is checked before LMDB opens it.
+    public enum StructureCheckDepth: Sendable {
+        case edges
+        case whole
+    }
+
+    /// Opens a shard's log for its one writer, in the order that keeps it honest: lock, structure,
+    /// open, flush, compare the head with the mark.
+    ///
+    /// - Parameter acceptsBehindMark: An operator decided to serve from a log behind its mark.
+    /// - Throws: ``StoreError/Code/behindMark`` naming both ends and the verb an operator may use.
+    public func openForWriting(
+        _ shard: ShardID, durability: Durability, acceptsBehindMark: Bool = false,
+        mapSize: Int = LMDBLog.mapSizeDefault
+    ) throws -> WritableShard {
+        let name = shards.name(of: shard)
+        guard !manifest.isSealed else {
+            throw StoreError(
+                .sealed, "\(directory) is evidence (an import or a copy): it cannot be written")
+        }
+        let directoryExists = Files.isDirectory(path(of: shard))
+        if !directoryExists { try check(shard, .quick) }
+        let lock = try WriterLock(writerPath(of: shard), shard: name)
+        try check(shard, .quick)
+        let log = try LMDBLog(
+            directory: path(of: shard), name: name, ledger: manifest.id, shard: shard,
+            access: .write(durability), mapSize: mapSize)
+        let end = try log.end()
+        let mark = Mark.read(markPath(of: shard))
+        let conflict = try Self.compare(mark, end, log, name)
+        if let conflict, !acceptsBehindMark { throw conflict }
+        var warnings: [String] = []
+        if mark == nil, end.offset != .none {
+            warnings.append("shard \(name) had no mark; it is made anew from the log's end")
+        }
+        return WritableShard(
+            lock: lock, log: log, markFile: try MarkFile(markPath(of: shard)), end: end,
+            refusedMark: conflict == nil ? nil : mark,
+            wasClean: mark?.isClean == true && mark?.position.head == end.head,
+            warnings: warnings)
+    }
+
+    /// Compares a log's end with its mark.
+    ///
+    /// - Returns: What is wrong; `nil` when the log holds what the mark says was released.
+    public static func compare(
+        _ mark: Mark?, _ end: LogPosition, _ log: some LogReading, _ name: String
+    ) throws -> StoreError? {
+        guard let mark, mark.position.offset != .none else { return nil }
+        let released = mark.position
+        guard released.offset <= end.offset else {
+            return StoreError(
+                .behindMark,
+                "the log of \(name) ends at \(name)@\(end.offset.rawValue), but its mark says that"
+                    + " \(name)@\(released.offset.rawValue) was released: an old backup was restored or"
+                    + " a tail was lost; bring the right log back, or run: tally recover accept DIR"
+                    + " \(name) --reason TEXT")
+        }
+        var held = end.offset == released.offset ? end.head : Digest.none
+        if held == .none {
+            try log.forEachCommit(from: released.offset) { commit in
+                if commit.lastOffset == released.offset { held = commit.head }
+                return false
+            }
+        }
+        guard held == released.head else {
+            return StoreError(
+                .behindMark,
+                "the log of \(name) holds another commit at \(name)@\(released.offset.rawValue) than"
+                    + " the one its mark says was released (head \(held) there, \(released.head) in"
+                    + " the mark); bring the right log back, or run: tally recover accept DIR \(name)"
+                    + " --reason TEXT")
+        }
+        return nil
+    }
+}
+
+/// A shard's log in the hands of its one writer.
+public final class WritableShard {
+    private let lock: WriterLock
+    public let log: LMDBLog
+    public let markFile: MarkFile
+    /// The log's end at opening.
+    public let end: LogPosition
+    /// The mark that an operator's opening overrode.
+    public let refusedMark: Mark?
+    public let wasClean: Bool
+    /// What an operator should know, one line each.
+    public let warnings: [String]
+
+    init(
+        lock: WriterLock, log: LMDBLog, markFile: MarkFile, end: LogPosition, refusedMark: Mark?,
+        wasClean: Bool, warnings: [String]
+    ) {
+        self.lock = lock
+        self.log = log
+        self.markFile = markFile
+        self.end = end
+        self.refusedMark = refusedMark
+        self.wasClean = wasClean
+        self.warnings = warnings
+    }
+}
