@@ -53,8 +53,11 @@ public struct ByteReader {
         guard remaining >= size else { return nil }
         var value: T = 0
         for index in (0..<size).reversed() {
-            value = size == 1 ? T(truncatingIfNeeded: bytes[position]) : (value << 8)
-                | T(truncatingIfNeeded: bytes[position + index])
+            value =
+                size == 1
+                ? T(truncatingIfNeeded: bytes[position])
+                : (value << 8)
+                    | T(truncatingIfNeeded: bytes[position + index])
         }
         position += size
         return value

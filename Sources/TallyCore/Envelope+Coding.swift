@@ -206,7 +206,8 @@ extension ConflictItem {
 
 extension RefusedItem {
     init?(from reader: inout ByteReader) {
-        guard let sequence = reader.readSequence(), let code = reader.read(UInt32.self),
+        guard let sequence = reader.readSequence(), sequence != .none,
+            let code = reader.read(UInt32.self),
             let difference = reader.read(UInt64.self)
         else { return nil }
         self.init(sequence: sequence, code: code, difference: difference)

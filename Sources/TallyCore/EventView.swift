@@ -43,6 +43,16 @@ import CCRC32C
     public var cause: Offset { Offset(word(32)) }
     public var correlation: Bytes16 { Bytes16(low: word(40), high: word(48)) }
 
+    /// The offset of the peer's log that this event names; none for kinds without the field.
+    public var peerOffset: Offset {
+        switch kind {
+        case .acknowledged, .timedOut: Offset(word(56))
+        case .received: Offset(word(64))
+        case .witnessed, .intervened: Offset(word(80))
+        case .opened, .commanded, .sent, .answered, .reemitted, .conflicted, .noted: .none
+        }
+    }
+
     func bytes16(_ at: Int) -> Bytes16 { Bytes16(low: word(at), high: word(at + 8)) }
     func digest(_ at: Int) -> Digest {
         Digest((word(at), word(at + 8), word(at + 16), word(at + 24)))

@@ -329,6 +329,8 @@ struct Outgoing: Sendable {
     }
     var peer: ShardID
     var after: Offset
+    /// The peer's session that was heard when this was decided: what it answers came from there.
+    var heard: Session
     var item: Item
 }
 

@@ -218,16 +218,14 @@ extension MessagingState {
 
     /// Where the history that a statement names parts from this log: the last offset they share.
     ///
-    /// The named session's end if this log has it; else the end of the last session of a lower epoch.
+    /// The named session's end if this log has it. Else nothing is known to be shared: epochs do not
+    /// tell, for after an old copy was put into place sessions of the same epochs began again.
     func cut(of session: Session) -> Offset {
         if let index = sessions.lastIndex(where: { $0.session == session }) {
             return index + 1 < sessions.count
                 ? Offset(sessions[index + 1].first.rawValue - 1) : offset
         }
-        if let later = sessions.first(where: { $0.session.epoch >= session.epoch }) {
-            return Offset(later.first.rawValue - 1)
-        }
-        return offset
+        return .none
     }
 
     /// An operator accepted that the tail which the peer has seen is lost.

@@ -53,7 +53,7 @@ public struct ShardDirectory: Hashable, Sendable {
     public func message(_ text: String) -> MessageName? {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 3, let origin = ids[String(parts[0])],
-            let destination = ids[String(parts[1])], let sequence = UInt64(parts[2]), sequence > 0
+            let destination = ids[String(parts[1])], let sequence = decimal(parts[2]), sequence > 0
         else { return nil }
         return MessageName(from: origin, to: destination, SequenceNumber(sequence))
     }
@@ -70,10 +70,15 @@ public struct ShardDirectory: Hashable, Sendable {
     /// Reads `shard@offset`.
     public func address(_ text: String) -> (shard: ShardID, offset: Offset)? {
         let parts = text.split(separator: "@", omittingEmptySubsequences: false)
-        guard parts.count == 2, let shard = ids[String(parts[0])], let offset = UInt64(parts[1])
+        guard parts.count == 2, let shard = ids[String(parts[0])], let offset = decimal(parts[1])
         else { return nil }
         return (shard, Offset(offset))
     }
+}
+
+/// Reads a number in its one form: no sign, no leading zero.
+private func decimal(_ text: Substring) -> UInt64? {
+    UInt64(text).flatMap { String($0) == text ? $0 : nil }
 }
 
 let hexadecimalDigits = Array("0123456789abcdef".utf8)

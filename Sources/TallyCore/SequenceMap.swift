@@ -11,14 +11,15 @@ public protocol Vacant: Sendable {
 /// memory follows what is held, not the distance between the oldest and the newest.
 ///
 /// Invariants: every straggler lies below `base`; `base` is the lowest sequence in the ring when the
-/// ring is not empty; the ring covers `base ..< base + capacity`; slots outside `base ..< top` are vacant.
+/// ring is not empty; the ring covers `base ..< base + capacity`; slots outside `base ... last` are
+/// vacant. Bounds are inclusive, so that the greatest sequence there is needs no case of its own.
 ///
 /// - Complexity: Access to the ring O(1), to a straggler O(log n). Inserting below the ring's reach
 ///   is O(stragglers), which only a hostile log does often.
 public struct SequenceMap<Value: Vacant>: Sendable {
     private var ring: ContiguousArray<Value> = []
     private var base: UInt64 = 0
-    private var top: UInt64 = 0
+    private var last: UInt64 = 0
     private var ringCount = 0
     private var stragglerKeys: ContiguousArray<UInt64> = []
     private var stragglerValues: ContiguousArray<Value> = []
@@ -79,7 +80,7 @@ public struct SequenceMap<Value: Vacant>: Sendable {
             }
             if ring.isEmpty { ring = ContiguousArray(repeating: .vacant, count: 16) }
             base = key
-            top = key &+ 1
+            last = key
             ringCount = 1
             ring[slot(key)] = value
             return
@@ -93,7 +94,7 @@ public struct SequenceMap<Value: Vacant>: Sendable {
         if ringCount == 0 { base = key }
         if ring[index].isVacant { ringCount += 1 }
         ring[index] = value
-        if key &+ 1 > top { top = key &+ 1 }
+        if key > last { last = key }
     }
 
     /// Removes a value.
@@ -145,13 +146,11 @@ public struct SequenceMap<Value: Vacant>: Sendable {
             index += 1
         }
         guard ringCount > 0 else { return }
-        var key = base
-        while key < top {
+        for key in base...last {
             let value = ring[slot(key)]
             if !value.isVacant {
                 guard try body(SequenceNumber(key), value) else { return }
             }
-            key += 1
         }
     }
 
@@ -183,11 +182,11 @@ public struct SequenceMap<Value: Vacant>: Sendable {
     private mutating func extendDown(to key: UInt64, _ value: Value) {
         let isAboveStragglers =
             stragglerCount == 0 || (stragglerKeys.last.map { key > $0 } ?? true)
-        guard isAboveStragglers, top - key <= UInt64(Self.capacityMax) else {
+        guard isAboveStragglers, last - key < UInt64(Self.capacityMax) else {
             setStraggler(key, value)
             return
         }
-        while top - key > UInt64(ring.count) { grow() }
+        while last - key >= UInt64(ring.count) { grow() }
         base = key
         ring[slot(key)] = value
         ringCount += 1
@@ -196,11 +195,9 @@ public struct SequenceMap<Value: Vacant>: Sendable {
     private mutating func grow() {
         var larger = ContiguousArray<Value>(repeating: .vacant, count: ring.count * 2)
         let mask = larger.count - 1
-        var key = base
-        while key < top {
+        for key in base...last {
             let value = ring[slot(key)]
             if !value.isVacant { larger[Int(truncatingIfNeeded: key) & mask] = value }
-            key += 1
         }
         ring = larger
     }

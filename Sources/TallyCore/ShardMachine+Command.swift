@@ -33,7 +33,10 @@ extension ShardMachine {
                         + " there is room"))
         }
         let ahead = messaging.timestamp.nanoseconds(since: now.wall)
-        guard ahead <= options.clockSkewMax + messaging.admittedDifference else {
+        guard
+            ahead <= options.clockSkewMax
+                || ahead - options.clockSkewMax <= messaging.admittedDifference
+        else {
             return .refused(
                 Refusal(
                     .clockBehind,

@@ -10,13 +10,22 @@ extension ShardMachine {
         return link.heard != .none && link.heard == header.senderSession
     }
 
+    /// Drops an item, and asks: one of the two may be speaking to a dead session, of which a late
+    /// `confirmed` can have made it believe that it lives.
+    mutating func unheard(_ header: EnvelopeHeader, now: Now) -> StepResult {
+        counters.unheard += 1
+        guard isOpened, header.receiver == shard, header.sender != shard,
+            context.directory.contains(header.sender)
+        else { return .done }
+        let index = Int(header.sender.rawValue)
+        if links[index].askAt == nil { links[index].askAt = now.ticks &+ jittered(options.askBase) }
+        return .done
+    }
+
     mutating func deliver(
         _ delivery: Delivery, _ header: EnvelopeHeader, now: Now, log: some OwnLog
     ) -> StepResult {
-        guard accepts(header) else {
-            counters.unheard += 1
-            return .done
-        }
+        guard accepts(header) else { return unheard(header, now: now) }
         let index = Int(header.sender.rawValue)
         let peer = messaging.peers[index]
         let name = MessageName(from: header.sender, to: shard, delivery.sequence)
@@ -211,9 +220,9 @@ extension ShardMachine {
     /// The commit is open.
     mutating func witness(_ header: EnvelopeHeader) {
         let index = Int(header.sender.rawValue)
-        guard header.sender != shard,
-            header.durableEnd.offset.rawValue
-                >= messaging.peers[index].witness.headOffset.rawValue + options.witnessEvery
+        let (end, seen) = (header.durableEnd.offset, messaging.peers[index].witness.headOffset)
+        guard header.sender != shard, end > seen,
+            end.rawValue - seen.rawValue >= options.witnessEvery
         else { return }
         appendWitnessed(header)
     }

@@ -93,6 +93,7 @@ extension ShardMachine {
     mutating func recover(
         plan: Bytes16, _ messages: [MessageName], now: Now, log: some OwnLog
     ) -> StepResult {
+        guard isOpened else { return .done }
         var byPeer: [Int: [SequenceNumber]] = [:]
         for message in messages where message.channel.origin == shard {
             let index = Int(message.channel.destination.rawValue)
@@ -128,8 +129,9 @@ extension ShardMachine {
     ///   joined. What has no session to go to is dropped: it is pending, and sent again later.
     public mutating func release(durable: LogPosition) -> [Envelope] {
         self.durable = durable
-        guard isOpened, let count = outgoing.firstIndex(where: { $0.after > durable.offset })
-            ?? (outgoing.isEmpty ? nil : outgoing.count), count > 0
+        guard isOpened,
+            let count = outgoing.firstIndex(where: { $0.after > durable.offset })
+                ?? (outgoing.isEmpty ? nil : outgoing.count), count > 0
         else { return [] }
         var runs = EnvelopeRuns(shard: shard, session: messaging.session, durable: durable)
         for item in outgoing[..<count] {
@@ -150,6 +152,7 @@ private struct EnvelopeRuns {
     private var open: [Run: (index: Int, bytes: Int)] = [:]
     private struct Run: Hashable {
         var peer: ShardID
+        var session: Session
         var answers: Bool
     }
     static var runBytesMax: Int { 1 << 20 }
@@ -160,8 +163,11 @@ private struct EnvelopeRuns {
         self.durable = durable
     }
 
+    /// A message may go to a session that is known and not heard yet. What answers goes to the session
+    /// it answers: to another one it would be an answer to another message of that name.
     mutating func add(_ outgoing: Outgoing, known: Session) {
         let peer = outgoing.peer
+        let heard = outgoing.heard
         switch outgoing.item {
         case .confirmAsk(let statement):
             start(peer, known, .confirmAsk(statement))
@@ -169,7 +175,7 @@ private struct EnvelopeRuns {
             start(peer, session, .confirmed(statement))
         case .message(let delivery):
             guard known != .none else { return }
-            let run = Run(peer: peer, answers: false)
+            let run = Run(peer: peer, session: known, answers: false)
             if let index = growing(run), case .deliver(var items) = envelopes[index].content {
                 envelopes[index].content = .deliver([])
                 items.append(delivery)
@@ -180,23 +186,23 @@ private struct EnvelopeRuns {
                 open[run] = (envelopes.count - 1, delivery.encodedLength)
             }
         case .answer(let item):
-            guard known != .none else { return }
-            let run = Run(peer: peer, answers: true)
+            guard heard != .none else { return }
+            let run = Run(peer: peer, session: heard, answers: true)
             if let index = growing(run), case .answer(var items) = envelopes[index].content {
                 envelopes[index].content = .answer([])
                 items.append(item)
                 envelopes[index].content = .answer(items)
                 open[run]?.bytes += item.encodedLength
             } else {
-                start(peer, known, .answer([item]))
+                start(peer, heard, .answer([item]))
                 open[run] = (envelopes.count - 1, item.encodedLength)
             }
         case .conflict(let item):
-            guard known != .none else { return }
-            start(peer, known, .conflict([item]))
+            guard heard != .none else { return }
+            start(peer, heard, .conflict([item]))
         case .refused(let item):
-            guard known != .none else { return }
-            start(peer, known, .refused([item]))
+            guard heard != .none else { return }
+            start(peer, heard, .refused([item]))
         }
     }
 

@@ -68,12 +68,16 @@ extension ShardMachine {
         return .done
     }
 
-    /// Once both sides hear each other, what is pending is sent again.
+    /// Once both sides hear each other, what is pending is sent again: at once when this side knows
+    /// that they do, else when the timer says so.
     private mutating func resume(_ index: Int, now: Now) {
-        guard options.retries, links[index].heard != .none,
-            links[index].confirmedTo == links[index].heard,
-            !messaging.peers[index].pending.isEmpty
-        else { return }
+        guard options.retries, !messaging.peers[index].pending.isEmpty else { return }
+        guard links[index].heard != .none, links[index].confirmedTo == links[index].heard else {
+            // An old `confirm?` can stand for the present session here: pending without a timer
+            // would be pending for ever.
+            if links[index].retryAt == nil { setRetry(index, now: now) }
+            return
+        }
         links[index].retryAt = now.ticks
         links[index].retryLevel = 0
         links[index].retryThrough = SequenceNumber(messaging.peers[index].next.rawValue - 1)
@@ -94,6 +98,7 @@ extension ShardMachine {
 
     /// An operator's decision.
     mutating func intervene(_ intervention: Intervention, now: Now) -> StepResult {
+        guard isOpened else { return .done }
         guard openCommit(now: now) else { return .sealFirst }
         var event = Event(.intervened)
         let reason: [UInt8]

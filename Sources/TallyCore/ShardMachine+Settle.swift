@@ -3,10 +3,7 @@ extension ShardMachine {
     mutating func settle(
         _ item: AnswerItem, _ header: EnvelopeHeader, now: Now, log: some OwnLog
     ) -> StepResult {
-        guard accepts(header) else {
-            counters.unheard += 1
-            return .done
-        }
+        guard accepts(header) else { return unheard(header, now: now) }
         let index = Int(header.sender.rawValue)
         let name = MessageName(from: shard, to: header.sender, item.sequence)
         guard let pending = messaging.peers[index].pending[item.sequence] else {
@@ -127,10 +124,7 @@ extension ShardMachine {
     mutating func conflictNoticed(
         _ item: ConflictItem, _ header: EnvelopeHeader, now: Now, log: some OwnLog
     ) -> StepResult {
-        guard accepts(header) else {
-            counters.unheard += 1
-            return .done
-        }
+        guard accepts(header) else { return unheard(header, now: now) }
         let index = Int(header.sender.rawValue)
         let name = MessageName(from: shard, to: header.sender, item.sequence)
         guard let pending = messaging.peers[index].pending[item.sequence] else { return .done }
@@ -152,7 +146,11 @@ extension ShardMachine {
     mutating func force(
         _ message: MessageName, reason: [UInt8], now: Now, log: some OwnLog
     ) -> StepResult {
-        guard message.channel.origin == shard, context.directory.contains(message.channel.destination)
+        guard isOpened else {
+            return .command(.refused(Refusal(.closing, "the shard is not open yet")))
+        }
+        guard message.channel.origin == shard,
+            context.directory.contains(message.channel.destination)
         else {
             return .command(.refused(Refusal(.notApplicable, "the message is not this shard's")))
         }

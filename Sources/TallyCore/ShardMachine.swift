@@ -187,7 +187,8 @@ public struct ShardMachine<P: Program>: Sendable {
     }
 
     mutating func queue(_ peer: ShardID, _ item: Outgoing.Item) {
-        outgoing.append(Outgoing(peer: peer, after: messaging.offset, item: item))
+        let heard = links[Int(peer.rawValue)].heard
+        outgoing.append(Outgoing(peer: peer, after: messaging.offset, heard: heard, item: item))
     }
 
     /// Takes the collected commit as sealed and appended; the next input begins a new one.

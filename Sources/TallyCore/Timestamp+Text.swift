@@ -43,8 +43,10 @@ extension Timestamp: CustomStringConvertible {
         }
         let seconds =
             days(fromCivil: year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - shift
-        guard reader.isAtEnd, seconds >= 0, seconds < Int64.max / 1_000_000_000 else { return nil }
-        self.init(UInt64(seconds * 1_000_000_000 + fraction))
+        guard reader.isAtEnd, seconds >= 0 else { return nil }
+        let (whole, isTooLate) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        guard !isTooLate, whole <= Int64.max - fraction else { return nil }
+        self.init(UInt64(whole + fraction))
     }
 }
 

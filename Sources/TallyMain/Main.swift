@@ -1,4 +1,21 @@
+import ArgumentParser
+import TallyCommand
+import TallyVenue
+
 @main
 struct Main {
-    static func main() { print("tally") }
+    static func main() async {
+        await run(Tally.self, arguments: Array(CommandLine.arguments.dropFirst()))
+    }
+}
+
+/// The stock command: every verb with the venue's program, and the venue itself.
+struct Tally: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tally", abstract: Verbs<Venue>.abstract,
+        discussion: Verbs<Venue>.discussion,
+        subcommands: [],
+        groupedSubcommands: [
+            CommandGroup(name: "Try it", subcommands: [VenueVerb.self])
+        ] + Verbs<Venue>.groups)
 }

@@ -38,6 +38,21 @@ public enum Hashing {
     }
 }
 
+extension Hashing {
+    /// The digest of a message whose payload is read in place; the same as that of its content.
+    package static func digest(
+        of name: MessageName, deadline: Timestamp, correlation: Bytes16, payload: RawSpan
+    ) -> Digest {
+        let prefix = MessageContent(
+            name: name, deadline: deadline, correlation: correlation, payload: []
+        ).digestPrefix
+        var hasher = SHA256()
+        unsafe prefix.withUnsafeBytes { unsafe hasher.update(bufferPointer: $0) }
+        unsafe payload.withUnsafeBytes { unsafe hasher.update(bufferPointer: $0) }
+        return Digest(hasher.finalize())
+    }
+}
+
 extension CommitView {
     /// The head of the log at this commit's end: SHA-256 of its bytes.
     public var head: Digest {

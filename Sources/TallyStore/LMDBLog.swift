@@ -24,6 +24,7 @@ public final class LMDBLog: LogStore {
     private let log: Table
     private let durability: Durability
     private let seed: Digest
+    private let first: Offset
     private var position: LogPosition?
 
     /// Bytes of address space for one log: 256 GiB.
@@ -31,12 +32,15 @@ public final class LMDBLog: LogStore {
 
     /// Opens a shard's log in a directory that holds a `data.mdb`. The structure was checked before.
     ///
+    /// - Parameter first: The offset that the first commit of an empty log must have; not 1 only for
+    ///   an import that holds a window of a log.
     /// - Throws: ``StoreError``.
     public init(
         directory: String, name: String, ledger: Bytes16, shard: ShardID, access: Access,
-        mapSize: Int = LMDBLog.mapSizeDefault
+        mapSize: Int = LMDBLog.mapSizeDefault, first: Offset = Offset(1)
     ) throws(StoreError) {
         self.name = name
+        self.first = first
         seed = Hashing.seed(ledger: ledger, shard: shard)
         var options = Environment.Options(access: .readOnlyNoLock)
         options.mapSize = mapSize
@@ -186,12 +190,11 @@ public final class LMDBLog: LogStore {
         _ commit: borrowing CommitBuilder, expecting head: Digest
     ) throws -> LogPosition {
         let current = try end()
-        guard head == current.head,
-            commit.firstOffset == Offset(current.offset.rawValue + 1)
-        else {
+        let next = current.offset == .none ? first : Offset(current.offset.rawValue + 1)
+        guard head == current.head, commit.firstOffset == next else {
             throw StoreError(.moved, "the log of \(name) has moved on; fold it again")
         }
-        let next = LogPosition(
+        let end = LogPosition(
             offset: commit.lastOffset, head: Hashing.digest(commit.bytes),
             timestamp: commit.timestamp)
         let (key, bytes) = (commit.firstOffset.rawValue, commit.bytes)
@@ -209,8 +212,8 @@ public final class LMDBLog: LogStore {
                 "a commit to shard \(name) failed (\(error)); whether it is in the log is known only"
                     + " once the shard is opened again")
         }
-        position = next
-        return next
+        position = end
+        return end
     }
 
     /// LMDB's own commit flushes both data and meta at level `power`; nothing is left to do.

@@ -9,10 +9,13 @@ public struct ShardState<P: Program>: Sendable {
     public internal(set) var position: LogPosition
     public internal(set) var eventCount: UInt64 = 0
     public internal(set) var commitCount: UInt64 = 0
+    /// Where the log begins: at 1, or at the lower end of the window that an import holds.
+    private let first: Offset
 
     /// The empty state.
     public init(context: ShardContext, manifest: Manifest) {
         self.context = context
+        first = Offset(manifest.windows[context.shard]?.lowerBound ?? 1)
         messaging = MessagingState(
             shard: context.shard, shardCount: manifest.shards.count, rules: manifest.rules)
         application = P.initial(context)
@@ -52,7 +55,7 @@ public struct ShardState<P: Program>: Sendable {
     ) throws {
         let isOpaque = P.self == Opaque.self
         var last = Hashed(position.head)
-        var next = Offset(messaging.offset.rawValue + 1)
+        var next = messaging.offset == .none ? first : Offset(messaging.offset.rawValue + 1)
         var sinceProgress = 0
         try log.forEachCommit(from: next) { commit in
             switch limit {

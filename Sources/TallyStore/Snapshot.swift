@@ -60,32 +60,43 @@ public enum Snapshot {
 
     /// The newest snapshot that counts.
     ///
-    /// - Parameter skipped: Told why a snapshot was passed over, one line each.
+    /// - Parameters:
+    ///   - end: Snapshots behind this offset are left alone.
+    ///   - skipped: Told why a snapshot was passed over, one line each.
     public static func newest<P: Program>(
         _ program: P.Type, in ledger: Ledger, of shard: ShardID, log: some LogReading,
-        skipped: (String) -> Void
+        through end: Offset = Offset(CommitFormat.offsetMax), skipped: (String) -> Void
     ) throws -> ShardState<P>? {
-        for offset in offsets(in: ledger, of: shard) {
-            let file = path(ledger, shard, offset)
+        for offset in offsets(in: ledger, of: shard) where offset <= end {
             do {
-                let bytes = try Files.read(file, max: 1 << 32)
-                let state: ShardState<P> = try read(bytes, ledger, shard)
-                var head: Digest?
-                try log.forEachCommit(from: state.position.offset) { commit in
-                    if commit.lastOffset == state.position.offset {
-                        head = commit.head
-                    }
-                    return false
-                }
-                guard head == state.position.head else {
-                    throw StoreError(.moved, "it was cut from another log")
-                }
-                return state
+                return try read(P.self, in: ledger, of: shard, at: offset, log: log)
             } catch {
-                skipped("snapshot \(file) was not used: \(error)")
+                skipped(
+                    "snapshot \(path(ledger, shard, offset)) was not used: \(error)")
             }
         }
         return nil
+    }
+
+    /// The snapshot at an offset.
+    ///
+    /// - Throws: ``StoreError`` saying why it does not count: ``StoreError/Code/moved`` when the log's
+    ///   commit there has another head.
+    public static func read<P: Program>(
+        _ program: P.Type, in ledger: Ledger, of shard: ShardID, at offset: Offset,
+        log: some LogReading
+    ) throws -> ShardState<P> {
+        let bytes = try Files.read(path(ledger, shard, offset), max: 1 << 32)
+        let state: ShardState<P> = try read(bytes, ledger, shard)
+        var head: Digest?
+        try log.forEachCommit(from: state.position.offset) { commit in
+            if commit.lastOffset == state.position.offset { head = commit.head }
+            return false
+        }
+        guard head == state.position.head else {
+            throw StoreError(.moved, "it was cut from another log")
+        }
+        return state
     }
 
     private static func read<P: Program>(

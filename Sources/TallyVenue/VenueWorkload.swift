@@ -34,9 +34,9 @@ public struct VenueWorkload: Sendable {
     private var isEnding = false
 
     /// Trades that are old enough to be closed are those with so many newer ones.
-    private static let closeLag = 32
+    private static let closeLag = 600
     /// Beyond so many trades not yet closed, every trade is followed by a close.
-    private static let openMax = 200
+    private static let openMax = 1500
 
     /// - Parameters:
     ///   - trades: How many trades to request; at most 2^32 - 1.
@@ -50,7 +50,7 @@ public struct VenueWorkload: Sendable {
             VenueState.Role(name: directory.name(of: $0)) == .trades
         }
         collateralShards = VenueState.collateralShards(of: directory)
-        random = SplitMix64(state: seed)
+        random = SplitMix64(seed: seed)
     }
 
     /// The number of a run's trade, from 1.
@@ -85,7 +85,7 @@ public struct VenueWorkload: Sendable {
     private mutating func refill() {
         if deposited < Self.accountCount {
             deposited += 1
-            let range: ClosedRange<Int64> = deposited % 8 == 0 ? 200...900 : 2_000...8_000
+            let range: ClosedRange<Int64> = deposited % 8 == 0 ? 2_000...9_000 : 20_000...80_000
             let amount = random.amount(range)
             queue = [(home(of: deposited), .deposit(account: deposited, amount: amount))]
         } else if traded < trades {
@@ -133,7 +133,7 @@ public struct VenueWorkload: Sendable {
         let step = UInt32(1 + random.index(below: others))
         let to =
             others == 5 ? Self.accountCount + step : (from - 1 + step) % Self.accountCount + 1
-        let amount = random.amount(1...300)
+        let amount = random.amount(1...3_000)
         let isShort = random.oneIn(4)
         return (
             home(of: from),
@@ -146,18 +146,8 @@ public struct VenueWorkload: Sendable {
     }
 }
 
-/// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014. Not for secrets.
-struct SplitMix64: Sendable {
-    var state: UInt64
 
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
-    }
-
+extension SplitMix64 {
     /// A number from 0 to one below the bound; the bias of the remainder does not matter here.
     mutating func index(below bound: Int) -> Int { Int(next() % UInt64(bound)) }
 

@@ -1,3 +1,5 @@
+// swift-format-ignore-file: NeverForceUnwrap
+
 import TallyCore
 import Testing
 
@@ -50,8 +52,8 @@ extension Duel {
         input(shard, .intervene(.acceptPeer(peer, statement, reason: Array("test".utf8))))
     }
 
-    /// Lets every stopped shard go on, one refused statement after the other, and carries everything:
-    /// all live again, nothing pending, and both halves agree on all but the messages that were lost.
+    /// Lets every stopped shard go on, one refused statement after the other, and carries
+    /// everything: all live again, nothing pending, both halves agree on all but what was lost.
     func acceptAll(lost: [MessageName], _ location: SourceLocation = #_sourceLocation) {
         for _ in 0..<6 {
             #expect(settle(answering: true), sourceLocation: location)
@@ -92,7 +94,8 @@ extension Duel {
     /// An answer that a shard could have made to a message of another one.
     func forgedAnswer(
         from sender: ShardID, to receiver: ShardID, _ sequence: UInt64,
-        result: AnswerItem.Result, change: (inout AnswerItem, inout EnvelopeHeader) -> Void = {
+        result: AnswerItem.Result,
+        change: (inout AnswerItem, inout EnvelopeHeader) -> Void = {
             _, _ in
         }
     ) -> Envelope {
@@ -178,7 +181,8 @@ struct Halves {
                 problems.append("\(name) timed out without an expired receipt")
             }
         } else if let answer = answered[name] {
-            if answer.event.outcome != terminal.event.outcome || answer.payload != terminal.payload {
+            if answer.event.outcome != terminal.event.outcome || answer.payload != terminal.payload
+            {
                 problems.append("\(name) acknowledged with another answer")
             }
             if received[name]?.event.outcome != .applied {

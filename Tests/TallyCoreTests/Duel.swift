@@ -1,15 +1,25 @@
+// swift-format-ignore-file: NeverForceUnwrap, NeverUseForceTry
+
 @testable import TallyCore
 
 /// Some shards, the network and the clock between them, all in the test's hands.
 ///
 /// Every envelope ever released stays in ``bag`` and may be delivered again at any time. What is
-/// appended is durable only once ``flush(_:through:)`` says so; a crash keeps any prefix from there on.
+/// appended is durable only once ``flush(_:through:)`` says so; a crash keeps any prefix from
+/// there on. A node is an object: the compiler of Swift 6.3.1 frees a yielded struct of a machine
+/// too early in a debug build.
 final class Duel {
-    struct Node {
+    /// One shard: its machine and its log.
+    final class Node {
         var machine: ShardMachine<Errands>
         var log: MemoryLog
         /// Commits that are durable.
         var durable = 0
+
+        init(_ machine: ShardMachine<Errands>, _ log: MemoryLog) {
+            self.machine = machine
+            self.log = log
+        }
     }
     struct Flight {
         var bytes: [UInt8]
@@ -36,6 +46,8 @@ final class Duel {
     private var nextCommand: UInt64 = 0
     /// Sees each commit as it is appended.
     var onAppend: ((ShardID, ArraySlice<LogRecord>) -> Void)?
+    /// Sees each envelope as it leaves.
+    var onRelease: ((Envelope, LogPosition) -> Void)?
 
     init(
         shards: Int = 2, rules: MessagingState.Rules = MessagingState.Rules(),
@@ -48,16 +60,13 @@ final class Duel {
         clockError = Array(repeating: 0, count: shards)
         for shard in directory.all {
             let log = MemoryLog(shard)
-            nodes.append(Node(machine: machine(shard, log), log: log))
+            nodes.append(Node(machine(shard, log), log))
             open(shard)
         }
         if connected { precondition(settle(), "fresh shards do not connect") }
     }
 
-    subscript(_ shard: ShardID) -> Node {
-        _read { yield nodes[Int(shard.rawValue) - 1] }
-        _modify { yield &nodes[Int(shard.rawValue) - 1] }
-    }
+    subscript(_ shard: ShardID) -> Node { nodes[Int(shard.rawValue) - 1] }
 
     func context(_ shard: ShardID) -> ShardContext {
         ShardContext(shard: shard, directory: directory)
@@ -99,31 +108,32 @@ final class Duel {
     }
 
     func step(_ shard: ShardID, _ input: Input) -> StepResult {
-        let index = Int(shard.rawValue) - 1
-        return nodes[index].machine.step(input, now: now(shard), log: nodes[index].log)
+        let node = self[shard]
+        return node.machine.step(input, now: now(shard), log: node.log)
     }
 
     /// Appends what the machine has collected, as one commit.
     func seal(_ shard: ShardID) {
-        let index = Int(shard.rawValue) - 1
-        guard !nodes[index].machine.commit.isEmpty else { return }
-        nodes[index].machine.seal(previousHead: nodes[index].log.end.head)
-        let before = nodes[index].log.records.count
-        try! nodes[index].log.append(nodes[index].machine.commit.bytes)
-        nodes[index].machine.sealed()
-        onAppend?(shard, nodes[index].log.records[before...])
+        let node = self[shard]
+        guard !node.machine.commit.isEmpty else { return }
+        node.machine.seal(previousHead: node.log.end.head)
+        let before = node.log.records.count
+        try! node.log.append(node.machine.commit.bytes)
+        node.machine.sealed()
+        onAppend?(shard, node.log.records[before...])
     }
 
     /// Makes commits durable (all, or a first few), and puts what may leave into the bag.
     func flush(_ shard: ShardID, through count: Int? = nil) {
         if count == nil { seal(shard) }
-        let index = Int(shard.rawValue) - 1
-        nodes[index].durable = count ?? nodes[index].log.commits.count
-        let position = nodes[index].log.position(through: nodes[index].durable)
-        let envelopes = nodes[index].machine.release(durable: position)
-        guard nodes[index].machine.stop == nil else { return }
+        let node = self[shard]
+        node.durable = count ?? node.log.commits.count
+        let position = node.log.position(through: node.durable)
+        let envelopes = node.machine.release(durable: position)
+        guard node.machine.stop == nil else { return }
         for envelope in envelopes {
             precondition(envelope.header.durableEnd == position)
+            onRelease?(envelope, position)
             bag.append(Flight(bytes: envelope.encoded(), envelope: envelope))
         }
     }
@@ -137,10 +147,10 @@ final class Duel {
 
     /// Puts an old copy of the log into place, and starts a new session.
     func restore(_ shard: ShardID, to count: Int) {
-        let index = Int(shard.rawValue) - 1
-        nodes[index].log.truncate(to: count)
-        nodes[index].durable = count
-        nodes[index].machine = machine(shard, nodes[index].log)
+        let node = self[shard]
+        node.log.truncate(to: count)
+        node.durable = count
+        node.machine = machine(shard, node.log)
         open(shard)
     }
 

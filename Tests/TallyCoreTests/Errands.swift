@@ -175,8 +175,9 @@ enum Errands: Program {
             return Decision(notes: [command], result: [9])
         case 4:
             return Decision(answers: [
-                .init(MessageName(from: shard.shard, to: shard.shard, SequenceNumber(99)),
-                      accepted: true)
+                .init(
+                    MessageName(from: shard.shard, to: shard.shard, SequenceNumber(99)),
+                    accepted: true)
             ])
         case 5:
             throw Refusal(.full, "the program says that it is full")

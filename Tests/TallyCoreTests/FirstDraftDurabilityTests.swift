@@ -182,22 +182,29 @@ struct FirstDraftDurabilityTests {
 
     @Test("what would fold to an anomaly is refused, and nothing is appended")
     func poisonIsRefused() {
-        let duel = Duel(rules: MessagingState.Rules(unordered: [Channel(origin: a, destination: b)]))
+        let duel = Duel(
+            rules: MessagingState.Rules(unordered: [Channel(origin: a, destination: b)]))
         duel.send(a, Errand(b))
         #expect(duel.settle())
         let count = duel.records(b).count
         let payload = Errand(b).bytes
         let poison: [(String, (inout Delivery, inout EnvelopeHeader) -> Void)] = [
-            ("settled through itself", { delivery, _ in delivery.settledThrough = delivery.sequence }),
+            (
+                "settled through itself",
+                { delivery, _ in delivery.settledThrough = delivery.sequence }
+            ),
             ("settled beyond itself", { delivery, _ in delivery.settledThrough.rawValue = 90 }),
             ("far beyond the window", { delivery, _ in delivery.sequence.rawValue = 1 << 40 }),
             ("no offset", { delivery, _ in delivery.offset = .none }),
             ("beyond the durable end", { delivery, _ in delivery.offset.rawValue += 1 }),
             ("no time", { delivery, _ in delivery.sentAt = .none }),
             ("sent after the durable end", { delivery, _ in delivery.sentAt.rawValue += 1 }),
-            ("from the future", { _, header in
-                header.durableEnd.timestamp.rawValue += 3_600_000_000_000
-            }),
+            (
+                "from the future",
+                { _, header in
+                    header.durableEnd.timestamp.rawValue += 3_600_000_000_000
+                }
+            ),
         ]
         for (what, change) in poison {
             let refused = duel[b].machine.counters.refused

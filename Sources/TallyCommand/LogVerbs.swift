@@ -1,0 +1,321 @@
+import ArgumentParser
+import TallyAudit
+import TallyCore
+import TallyStore
+
+/// `tally log`
+struct Log<P: Program>: LedgerVerb {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: "log", abstract: "Events, of all shards in the order of time.",
+            discussion: """
+                  tally log DIR --shard trades-0 --kind sent --kind acknowledged --limit 20
+                  tally log DIR --message trades-0/collateral-1/42
+                  tally log DIR --since -5m --reverse --json
+                """)
+    }
+
+    @OptionGroup var ledger: LedgerArgument
+    @Option(help: "Only this shard.")
+    var shard: String?
+    @Option(name: .customLong("kind"), help: "Only events of this kind; may be repeated.")
+    var kinds: [String] = []
+    @Option(help: "Only events that name this other shard.")
+    var peer: String?
+    @Option(help: "Only events of this message.")
+    var message: String?
+    @Option(parsing: .unconditional, help: "Only at or behind this time, or -5m before the latest.")
+    var since: String?
+    @Option(parsing: .unconditional, help: "Only at or before this time.")
+    var until: String?
+    @Option(help: "Only offsets from here, in each shard read.")
+    var from: UInt64?
+    @Option(help: "Only offsets through here.")
+    var through: UInt64?
+    @Option(help: "At most so many events.")
+    var limit: Int?
+    @Flag(help: "The latest first.")
+    var reverse = false
+    @OptionGroup var json: JSONFlag
+
+    func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
+        let query = try query(ledger)
+        let audit = AuditLedger(ledger)
+        var timed = query
+        timed.since = try time(since, audit)
+        timed.until = try time(until, audit)
+        var output = Output()
+        let directory = ledger.shards
+        let problems = try timed.run(audit) { event in
+            if json.isOn {
+                output.raw(event.interchange(directory))
+            } else {
+                output.line(event.text(directory, program))
+            }
+            return true
+        }
+        output.flush()
+        for (_, problem) in problems { Console.note("not read: \(Console.escaped(problem.text))") }
+        if !problems.isEmpty { throw Exit.partial }
+    }
+
+    private func query(_ ledger: Ledger) throws -> EventQuery {
+        var query = EventQuery()
+        query.shard = try shard.map { try ledger.shard(named: $0) }
+        query.peer = try peer.map { try ledger.shard(named: $0) }
+        query.message = try message.map { try ledger.message(named: $0) }
+        if !kinds.isEmpty {
+            query.kinds = Set(
+                try kinds.map { name in
+                    guard let kind = EventKind(name: name) else {
+                        throw UsageError(
+                            "\(name) is no kind of event; the kinds are "
+                                + EventKind.allCases.map(\.name).joined(separator: ", "))
+                    }
+                    return kind
+                })
+        }
+        let low = from ?? 1
+        let high = through ?? UInt64.max
+        guard low <= high else { throw UsageError("--from \(low) lies behind --through \(high)") }
+        query.offsets = from == nil && through == nil ? nil : low...high
+        if let limit, limit < 0 { throw UsageError("--limit is at least 0") }
+        query.limit = limit
+        query.isReverse = reverse
+        return query
+    }
+
+    private func time(_ text: String?, _ audit: AuditLedger) throws -> Timestamp? {
+        guard let text else { return nil }
+        if let time = Timestamp(text) { return time }
+        if text.hasPrefix("-"), let span = Position.span(text.dropFirst()) {
+            let latest = audit.cut.latest.rawValue
+            return Timestamp(latest > span ? latest - span : 0)
+        }
+        throw UsageError(
+            "\(text) is no time; write it like 2026-11-23T12:00:00Z, or -5m before the latest")
+    }
+}
+
+/// `tally show`
+struct Show<P: Program>: LedgerVerb {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: "show", abstract: "One event with all its fields.",
+            discussion: "  tally show DIR trades-0@17")
+    }
+
+    @OptionGroup var ledger: LedgerArgument
+    @Argument(help: "The event: shard@offset.")
+    var address: String
+    @OptionGroup var json: JSONFlag
+
+    func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
+        guard let (shard, offset) = ledger.shards.address(address), offset != .none else {
+            throw UsageError(
+                "\(address) is no event of \(ledger.directory); write it like "
+                    + "\(ledger.shards.names[0])@17, with shards of "
+                    + ledger.shards.names.prefix(20).joined(separator: ", "))
+        }
+        let audit = AuditLedger(ledger)
+        if let problem = audit[shard].problem { throw problem }
+        var query = EventQuery()
+        query.shard = shard
+        query.offsets = offset.rawValue...offset.rawValue
+        var found: AuditEvent?
+        let problems = try query.run(audit) { event in
+            found = event
+            return false
+        }
+        if let problem = problems.first?.problem { throw problem }
+        guard let event = found else {
+            throw UsageError(
+                "\(address) does not exist: the log of \(ledger.shards.name(of: shard)) ends at "
+                    + ledger.shards.address(shard, audit[shard].end?.offset ?? .none))
+        }
+        if json.isOn {
+            Console.write(event.interchange(ledger.shards), to: 1)
+        } else {
+            for (name, value) in event.rows(ledger.shards, program) {
+                print(
+                    Console.styled(
+                        name + String(repeating: " ", count: max(1, 16 - name.count)), .dim)
+                        + value)
+            }
+        }
+    }
+}
+
+extension AuditEvent {
+    /// Every field that says something, by the names of the interchange form.
+    func rows<Q: Program>(
+        _ directory: ShardDirectory, _ program: Q.Type
+    ) -> [(String, String)] {
+        let event = event
+        var rows = [
+            ("event", directory.address(shard, offset)), ("kind", event.kind.name),
+            ("time", record.timestamp.description),
+            ("commit", directory.address(shard, commit)), ("epoch", String(epoch.rawValue)),
+        ]
+        func add(_ name: String, _ value: String, if isThere: Bool) {
+            if isThere { rows.append((name, value)) }
+        }
+        if let message { rows.append(("message", directory.text(message))) }
+        add("peer", directory.name(of: event.peer), if: event.peer.rawValue != 0)
+        add("outcome", event.outcome.name, if: event.outcome != .none)
+        add("reason", event.reason.name, if: event.reason != .none)
+        add("attempt", String(event.attempt), if: event.attempt != 0)
+        add("through", String(event.through.rawValue), if: event.through != .none)
+        add("deadline", event.deadline.description, if: event.deadline != .none)
+        add("cause", directory.address(shard, event.cause), if: event.cause != .none)
+        add("correlation", event.correlation.description, if: event.correlation != .none)
+        add(identityName, event.identity.description, if: event.identity != .none)
+        add("foldVersion", String(event.foldVersion), if: event.kind == .opened)
+        add("clean", event.clean ? "true" : "false", if: event.kind == .opened)
+        add("sentAt", event.sentAt.description, if: event.sentAt != .none)
+        add("peerEpoch", String(event.peerEpoch.rawValue), if: event.peerEpoch != .none)
+        add(
+            "peerOffset", directory.address(event.peer, event.peerOffset),
+            if: event.peerOffset != .none)
+        add(
+            "settledThrough", String(event.settledThrough.rawValue),
+            if: event.settledThrough != .none)
+        add("held", event.held.description, if: event.held != .none)
+        add("offered", event.offered.description, if: event.offered != .none)
+        add(
+            "statement", directory.address(event.peer, event.statementOffset),
+            if: event.statementOffset != .none)
+        add(
+            "receivedThrough", String(event.receivedThrough.rawValue),
+            if: event.receivedThrough != .none)
+        add("floor", String(event.floor.rawValue), if: event.floor != .none)
+        add(
+            "difference", readable(nanoseconds: event.difference), if: event.difference != 0)
+        add(
+            "payload", "\(record.payload.count) bytes  "
+                + Console.escaped(program.describe(record.payload), max: 1000),
+            if: !record.payload.isEmpty)
+        add(
+            "result", "\(record.result.count) bytes  "
+                + Console.escaped(program.describe(record.result), max: 1000),
+            if: !record.result.isEmpty)
+        if let head { rows.append(("head", head.description)) }
+        return rows
+    }
+
+    private var identityName: String {
+        switch event.kind {
+        case .commanded: "client"
+        case .reemitted: "plan"
+        case .witnessed, .intervened: "peerNonce"
+        default: "nonce"
+        }
+    }
+}
+
+/// `tally trace`
+struct TraceVerb<P: Program>: LedgerVerb {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: "trace", abstract: "Both halves of a message, with the time between steps.",
+            discussion: "  tally trace DIR trades-0/collateral-1/42")
+    }
+
+    @OptionGroup var ledger: LedgerArgument
+    @Argument(help: "The message: origin/destination/sequence.")
+    var message: String
+    @OptionGroup var at: AtOption
+    @OptionGroup var json: JSONFlag
+
+    func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
+        let name = try ledger.message(named: message)
+        let audit = AuditLedger(ledger)
+        let trace = try Trace(name, audit, at: try at.cut(of: audit))
+        if case .notFound = trace.verdict, trace.problems.isEmpty {
+            throw UsageError("\(message) was never sent or received, as far as the logs go")
+        }
+        if json.isOn { printJSON(trace, ledger) } else { printText(trace, ledger, program) }
+        for (_, problem) in trace.problems {
+            Console.note("not read: \(Console.escaped(problem.text))")
+        }
+        if !trace.problems.isEmpty { throw Exit.partial }
+    }
+
+    private func verdict(_ trace: Trace) -> String {
+        switch trace.verdict {
+        case .settled: "settled"
+        case .orphan(let orphan): orphan.rawValue
+        case .remarkable(let half): half.rawValue
+        case .notFound: "not found"
+        }
+    }
+
+    private func printText<Q: Program>(_ trace: Trace, _ ledger: Ledger, _ program: Q.Type) {
+        let directory = ledger.shards
+        let word = verdict(trace)
+        let style: Console.Style = word == "settled" ? .green : .yellow
+        print(Console.styled(directory.text(trace.message), .bold) + "  "
+            + Console.styled(word, style))
+        if let cause = trace.cause {
+            print("  because of  " + cause.text(directory, program))
+        }
+        var table = TextTable(["", "after", "event", "kind", ""], right: [1])
+        for step in trace.steps {
+            let side = step.event.shard == trace.message.channel.origin ? "sender" : "receiver"
+            let since = step.sincePrevious.map { since in
+                (since < 0 ? "-" : "+") + readable(nanoseconds: since.magnitude)
+            }
+            table.add([
+                side, since ?? step.event.record.timestamp.description,
+                directory.address(step.event.shard, step.event.offset),
+                step.event.event.kind.name,
+                detail(step.event, directory, program),
+            ])
+        }
+        for line in table.lines.dropFirst() { print("  " + line) }
+        for event in trace.consequences
+        where event.event.kind == .sent || event.event.kind == .noted {
+            print("  led to      " + event.text(directory, program))
+        }
+    }
+
+    private func detail<Q: Program>(
+        _ event: AuditEvent, _ directory: ShardDirectory, _ program: Q.Type
+    ) -> String {
+        let name = event.message.map { directory.text($0) } ?? ""
+        let subject = event.subject(directory, program)
+        return subject.hasPrefix(name) ? String(subject.dropFirst(name.count)).trimmed : subject
+    }
+
+    private func printJSON(_ trace: Trace, _ ledger: Ledger) {
+        let directory = ledger.shards
+        var json = JSONText()
+        json.beginObject()
+        json.field("message", directory.text(trace.message))
+        json.field("verdict", verdict(trace))
+        if let cause = trace.cause {
+            json.field("cause", directory.address(cause.shard, cause.offset))
+        }
+        json.beginArray("steps")
+        for step in trace.steps {
+            json.beginObject()
+            json.field("event", directory.address(step.event.shard, step.event.offset))
+            json.field("kind", step.event.event.kind.name)
+            json.field("time", step.event.record.timestamp.description)
+            if step.event.event.outcome != .none {
+                json.field("outcome", step.event.event.outcome.name)
+            }
+            if let since = step.sincePrevious { json.field("afterNanoseconds", Int(since)) }
+            json.endObject()
+        }
+        json.endArray()
+        json.beginArray("consequences")
+        for event in trace.consequences {
+            json.field(nil, directory.address(event.shard, event.offset))
+        }
+        json.endArray()
+        json.endObject()
+        json.endLine()
+        json.printed()
+    }
+}

@@ -1,0 +1,101 @@
+package import ArgumentParser
+internal import Foundation
+public import TallyCore
+package import TallyStore
+
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
+/// An application's own forensic tool: every verb, with the application's program.
+///
+///     @main struct MyTool: TallyTool { typealias Program = MyProgram }
+public protocol TallyTool {
+    associatedtype Program: TallyCore.Program
+    /// The command's name, for help texts.
+    static var toolName: String { get }
+}
+
+extension TallyTool {
+    public static var toolName: String { "tally" }
+
+    public static func main() async {
+        await run(
+            ToolRoot<Program>.self, arguments: Array(CommandLine.arguments.dropFirst()))
+    }
+}
+
+/// The verbs as a command, for a tool that has no others.
+struct ToolRoot<P: Program>: ParsableCommand {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: "tally", abstract: Verbs<P>.abstract, discussion: Verbs<P>.discussion,
+            subcommands: [], groupedSubcommands: Verbs<P>.groups)
+    }
+}
+
+/// The exit codes: 0 clean, 1 findings or differences, 2 usage, 3 cannot read, 4 partial.
+package enum Exit {
+    package static let findings = ExitCode(1)
+    package static let usage = ExitCode(2)
+    package static let unreadable = ExitCode(3)
+    package static let partial = ExitCode(4)
+}
+
+/// An argument that names something that does not exist or does not parse.
+package struct UsageError: Error, CustomStringConvertible {
+    package var description: String
+    package init(_ text: String) { description = text }
+}
+
+/// Parses and runs a command tree; errors become one line on standard error and an exit code.
+package func run(_ root: any ParsableCommand.Type, arguments: [String]) async -> Never {
+    signal(SIGPIPE, SIG_IGN)
+    do {
+        var command = try root.parseAsRoot(arguments)
+        if var asynchronous = command as? any AsyncParsableCommand {
+            try await asynchronous.run()
+        } else {
+            try command.run()
+        }
+        exit(0)
+    } catch let code as ExitCode {
+        exit(code.rawValue)
+    } catch let error as UsageError {
+        fail(error.description, Exit.usage)
+    } catch let error as StoreError {
+        fail(error.text, exitCode(of: error))
+    } catch let refusal as Refusal {
+        fail(refusal.text, Exit.findings)
+    } catch {
+        let parsing = root.exitCode(for: error)
+        if parsing == .success {
+            print(root.fullMessage(for: error))
+            exit(0)
+        }
+        if parsing == .validationFailure {
+            Console.note(root.fullMessage(for: error))
+            exit(Exit.usage.rawValue)
+        }
+        fail("\(error)", Exit.unreadable)
+    }
+}
+
+private func fail(_ text: String, _ code: ExitCode) -> Never {
+    let prefix = Console.isErrorTerminal ? Console.styled("error:", .red) : "error:"
+    Console.note("\(prefix) \(Console.escaped(text, max: 2000))")
+    exit(code.rawValue)
+}
+
+package func exitCode(of error: StoreError) -> ExitCode {
+    switch error.code {
+    case .exists, .unknown, .sealed, .moved: Exit.usage
+    case .notALedger, .newerFormat, .manifest, .missingShard, .emptyData, .damaged, .behindMark,
+        .held, .full, .malformed, .system, .unknownOutcome:
+        Exit.unreadable
+    }
+}

@@ -1,0 +1,37 @@
+package import ArgumentParser
+package import TallyCore
+
+/// Every verb, generic over the program.
+package enum Verbs<P: Program> {
+    package static var abstract: String {
+        "The ledger for messages that cross shards: audit, replay, recovery."
+    }
+
+    package static var discussion: String {
+        """
+        A message is written DIR's way: origin/destination/sequence, like trades-0/collateral-1/42. \
+        An event is shard@offset, like trades-0@17. A position (--at) is a list of events, a time \
+        (2026-11-23T12:00:00Z), or a span before the ledger's latest time (-90s, -15m, -1h, -2d).
+
+        Reading verbs never change a ledger and never disturb one that runs. Exit codes: 0 clean, \
+        1 findings, 2 usage, 3 cannot read, 4 partial: something was not checked.
+        """
+    }
+
+    package static var groups: [CommandGroup] {
+        [
+            CommandGroup(
+                name: "Read",
+                subcommands: [
+                    Info<P>.self, Log<P>.self, Show<P>.self, TraceVerb<P>.self, StateVerb<P>.self,
+                    Pending<P>.self, Export<P>.self,
+                ]),
+            CommandGroup(
+                name: "Check",
+                subcommands: [ReplayVerb<P>.self, Orphans<P>.self, VerifyVerb<P>.self]),
+            CommandGroup(
+                name: "Make and mend",
+                subcommands: [Init<P>.self, ImportVerb<P>.self, Recover<P>.self]),
+        ]
+    }
+}
