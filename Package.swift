@@ -1,12 +1,15 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
+/// Set by tools/check: a warning is an error there, and only there.
+let warningsAreErrors = Context.environment["TALLY_WARNINGS_AS_ERRORS"] != nil
+
 let settings: [SwiftSetting] = [
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("MemberImportVisibility"),
     .enableUpcomingFeature("InternalImportsByDefault"),
     .strictMemorySafety(),
-]
+] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
 let package = Package(
     name: "tallystick",
@@ -75,7 +78,9 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TallyCommandTests",
-            dependencies: ["TallyCore", "TallyStore", "TallyAudit", "TallyCommand", "TallyVenue"],
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyCommand", "TallyVenue", "TallyMain",
+            ],
             swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

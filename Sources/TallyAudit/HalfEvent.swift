@@ -108,7 +108,7 @@ final class HalfReader {
     /// Reads the next page behind what was not taken yet.
     func refill() {
         guard !isDone else { return }
-        buffer.removeFirst(index)
+        if isEmpty { buffer.removeAll(keepingCapacity: true) } else { buffer.removeFirst(index) }
         index = 0
         var scanned = 0
         var reachedEnd = true

@@ -43,7 +43,8 @@ struct InterchangeReader {
         var scanner = InterchangeScanner()
         var seen: UInt64 = 0
         var last = -1
-        try scanner.object(line, "an object, an event") { (scanner, name) throws(InterchangeFault) in
+        try scanner.object(line, "an object, an event") {
+            (scanner, name) throws(InterchangeFault) in
             guard let key = key(name, after: last) else {
                 throw InterchangeFault("the key \"\(printable(name))\" is not one of an event")
             }

@@ -17,7 +17,9 @@ struct InterchangeScanner {
         byte == 0x20 || byte == 0x09 || byte == 0x0D
     }
 
-    private func unexpected(_ line: Span<UInt8>, _ wanted: @autoclosure () -> String) -> InterchangeFault {
+    private func unexpected(_ line: Span<UInt8>, _ wanted: @autoclosure () -> String)
+        -> InterchangeFault
+    {
         guard position < line.count else {
             return InterchangeFault("the line ends where \(wanted()) is expected: it is cut off")
         }
@@ -133,7 +135,9 @@ struct InterchangeScanner {
         return value
     }
 
-    mutating func bool(_ line: Span<UInt8>, _ wanted: @autoclosure () -> String) throws(InterchangeFault) -> Bool {
+    mutating func bool(_ line: Span<UInt8>, _ wanted: @autoclosure () -> String)
+        throws(InterchangeFault) -> Bool
+    {
         skipSpace(line)
         for (word, value) in [("true", true), ("false", false)] {
             let end = position + word.utf8.count

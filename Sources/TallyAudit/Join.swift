@@ -64,80 +64,11 @@ public enum Join {
     }
 }
 
-/// What is known of a message in flight: each of its events at most once.
-private struct MessageEntry: Vacant {
-    var send = Offset.none
-    var sentAt = Timestamp.none
-    var deadline = Timestamp.none
-    var sendDigest = Digest.none
-    var receipt = Offset.none
-    var receivedAt = Timestamp.none
-    var receiptPeerOffset = Offset.none
-    var receiptDigest = Digest.none
-    var answer = Offset.none
-    var terminal = Offset.none
-    var terminalAt = Timestamp.none
-    var terminalPeerOffset = Offset.none
-    var disposition = Outcome.none
-    var answerOutcome = Outcome.none
-    var terminalOutcome = Outcome.none
-    var isTimeout = false
-    var isForced = false
-
-    static var vacant: MessageEntry { MessageEntry() }
-    var isVacant: Bool {
-        send == .none && receipt == .none && answer == .none && terminal == .none
-    }
-
-    /// Takes an event.
-    ///
-    /// - Returns: False when it is the second of its kind.
-    mutating func take(_ event: HalfEvent) -> Bool {
-        switch event.kind {
-        case .sent:
-            guard send == .none else { return false }
-            send = event.offset
-            sentAt = event.time
-            deadline = event.deadline
-            sendDigest = event.digest
-        case .received:
-            guard receipt == .none else { return false }
-            receipt = event.offset
-            receivedAt = event.time
-            receiptPeerOffset = event.peerOffset
-            receiptDigest = event.digest
-            disposition = event.outcome
-        case .answered:
-            guard answer == .none else { return false }
-            answer = event.offset
-            answerOutcome = event.outcome
-        default:
-            guard terminal == .none else { return false }
-            terminal = event.offset
-            terminalAt = event.time
-            terminalPeerOffset = event.peerOffset
-            terminalOutcome = event.outcome
-            isTimeout = event.kind == .timedOut
-            isForced = event.isForced
-        }
-        return true
-    }
-
-    /// Whether both halves are there, agree, and say that nothing is left to do.
-    func isComplete(answers: Bool) -> Bool {
-        guard send != .none, receipt != .none, sendDigest == receiptDigest else { return false }
-        guard answers else { return true }
-        guard terminal != .none else { return false }
-        if isTimeout { return !isForced && disposition == .expired }
-        return disposition == .applied && answer != .none && answerOutcome == terminalOutcome
-    }
-}
-
 /// One channel during the pass.
 private final class ChannelPass {
     let channel: Channel
     var summary = ChannelSummary()
-    var entries = SequenceMap<MessageEntry>()
+    var entries = EntryTable()
     var settled = SequenceIntervals()
     var odd: Set<SequenceNumber> = []
     var messages: UInt64 = 0
@@ -154,31 +85,26 @@ private final class ChannelPass {
         }
         let sequence = event.name.sequence
         if !odd.isEmpty, odd.contains(sequence) { return }
-        var entry: MessageEntry
-        if let known = entries[sequence] {
-            entry = known
-        } else {
-            if settled.contains(sequence) {
-                // Counted as settled already; the second pass counts it again, from all its events.
-                odd.insert(sequence)
-                summary.matched -= 1
-                messages -= 1
-                return
-            }
-            entry = .vacant
-        }
-        guard entry.take(event) else {
-            entries.remove(sequence)
+        if !entries.contains(sequence), settled.contains(sequence) {
+            // Counted as settled already; the second pass counts it again, from all its events.
             odd.insert(sequence)
+            summary.matched -= 1
+            messages -= 1
             return
         }
-        if entry.isComplete(answers: answers) {
-            entries.remove(sequence)
+        var isOdd = false
+        var isSettled = false
+        entries.update(sequence) { entry in
+            isOdd = !entry.take(event)
+            isSettled = !isOdd && entry.isComplete(answers: answers)
+            return !isOdd && !isSettled
+        }
+        if isOdd {
+            odd.insert(sequence)
+        } else if isSettled {
             settled.insert(sequence)
             summary.matched += 1
             messages += 1
-        } else {
-            entries.set(sequence, entry)
         }
     }
 }
@@ -311,7 +237,6 @@ private final class JoinPass {
             pass.entries.forEach { sequence, entry in
                 let name = MessageName(channel: pass.channel, sequence: sequence)
                 conclude(entry.history(name).classify(context), pass)
-                return true
             }
         }
     }

@@ -59,10 +59,11 @@ extension AuditEvent {
         case .received, .answered, .acknowledged:
             return "\(name)  \(event.outcome.name)" + payload
         case .timedOut:
-            return name + (event.reason == .forced ? "  forced" : "") + payload
+            return name + (event.reason == .forced ? "  forced" + reasonText : payload)
         case .reemitted:
             let through = event.through == event.sequence ? "" : "..\(event.through.rawValue)"
             return "\(name)\(through)  attempt \(event.attempt), \(event.reason.name)"
+                + reasonText
         case .conflicted:
             return "\(name)  \(event.reason.name)"
         case .witnessed:
@@ -70,11 +71,14 @@ extension AuditEvent {
                 + "\(event.peerEpoch.rawValue)"
         case .intervened:
             let peer = event.peer.rawValue == 0 ? "" : "  \(directory.name(of: event.peer))"
-            return "accepted \(event.reason.name)\(peer)"
-                + (record.payload.isEmpty
-                    ? ""
-                    : "  " + Console.escaped(String(decoding: record.payload, as: UTF8.self)))
+            return "accepted \(event.reason.name)\(peer)" + reasonText
         }
+    }
+
+    /// An operator's reason.
+    private var reasonText: String {
+        record.payload.isEmpty
+            ? "" : "  " + Console.escaped(String(decoding: record.payload, as: UTF8.self))
     }
 
     /// The event's line in the interchange form.

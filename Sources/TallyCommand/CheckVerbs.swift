@@ -1,5 +1,5 @@
 import ArgumentParser
-import TallyAudit
+package import TallyAudit
 import TallyCore
 import TallyStore
 
@@ -149,6 +149,19 @@ struct Orphans<P: Program>: LedgerVerb {
     }
 }
 
+extension VerifyLevel {
+    /// What the level counts.
+    package var unit: String {
+        switch self {
+        case .structure: "pages"
+        case .commits, .chain: "commits"
+        case .fold: "events"
+        case .halves: "messages"
+        case .books: "channels"
+        }
+    }
+}
+
 /// `tally verify`
 struct VerifyVerb<P: Program>: LedgerVerb {
     static var configuration: CommandConfiguration {
@@ -183,13 +196,6 @@ struct VerifyVerb<P: Program>: LedgerVerb {
         if report.isPartial || !report.isClean { throw Exit.partial }
     }
 
-    private static var units: [VerifyLevel: String] {
-        [
-            .structure: "pages", .commits: "commits", .chain: "commits", .fold: "events",
-            .halves: "messages", .books: "channels",
-        ]
-    }
-
     private func printText(_ report: VerifyReport, _ ledger: Ledger) {
         for level in report.levels {
             let name = level.level.rawValue
@@ -202,7 +208,7 @@ struct VerifyVerb<P: Program>: LedgerVerb {
                 level.findings == 0
                 ? Console.styled("clean", .green)
                 : Console.styled("\(level.findings) findings", .red)
-            print("\(name)\(pad)\(result)  \(readable(level.items)) \(Self.units[level.level] ?? "")")
+            print("\(name)\(pad)\(result)  \(readable(level.items)) \(level.level.unit)")
         }
         for finding in report.findings.prefix(100) {
             let place = finding.shard.map { shard in

@@ -67,7 +67,7 @@ struct RecoverApply<P: Program>: LedgerVerb {
     @OptionGroup var ledger: LedgerArgument
     @Argument(help: "The plan's file.")
     var plan: String
-    @Option(help: "Why; printed with the report.")
+    @Option(help: "Why; recorded in the log.")
     var reason: String
     @OptionGroup var json: JSONFlag
 
@@ -90,7 +90,7 @@ struct RecoverApply<P: Program>: LedgerVerb {
                     + "\(ledger.directory) -o \(plan)")
         }
         let report = try Recovery.apply(
-            parsed.messages, plan: parsed.id, to: ledger, program: Q.self)
+            parsed.messages, plan: parsed.id, reason: reason, to: ledger, program: Q.self)
         if json.isOn {
             var json = JSONText()
             json.beginObject()

@@ -32,7 +32,8 @@
 ///     40  16  correlation
 ///     56      fields of the kind, then the payload
 ///
-///     fields of the kinds
+///     fields of the kinds; the payload of a `reemitted`, `timedOut` or `intervened` is an operator's
+///     reason, of the others the application's bytes
 ///     opened        24  nonce 16, fold version 4, zero 4
 ///     commanded     32  client 16, settled through 8, result length 4, zero 4;
 ///                       the result stands behind the payload
@@ -119,7 +120,7 @@ struct EventShape {
         case .reemitted:
             EventShape(
                 fieldsLength: 24, reasons: [.retry, .deadline, .recovery], hasPeer: true,
-                hasSequence: true, mayHaveAttempt: true, mayHavePayload: false)
+                hasSequence: true, mayHaveAttempt: true)
         case .conflicted:
             EventShape(
                 fieldsLength: 64, reasons: [.delivery, .answer, .notice, .overruled],

@@ -114,7 +114,7 @@ public enum Input: Sendable {
     case refused(EnvelopeHeader, RefusedItem)
     case wake
     /// Sends pending messages again for a recovery plan.
-    case recover(plan: Bytes16, [MessageName])
+    case recover(plan: Bytes16, [MessageName], reason: [UInt8] = [])
     /// An operator times a message out without evidence.
     case force(MessageName, reason: [UInt8])
     case intervene(Intervention)

@@ -39,7 +39,7 @@ extension ShardMachine {
                 guard
                     reemit(
                         index, sequences, reason: isLate == true ? .deadline : .retry,
-                        plan: .none, now: now, log: log) != nil
+                        now: now, log: log) != nil
                 else { return .sealFirst }
                 links[index].retryLevel += 1
             }
@@ -53,8 +53,8 @@ extension ShardMachine {
     /// - Returns: How many of the sequences were taken, bounded by the budget; `nil` when the commit
     ///   has to be sealed first.
     private mutating func reemit(
-        _ index: Int, _ sequences: [SequenceNumber], reason: Reason, plan: Bytes16, now: Now,
-        log: some OwnLog
+        _ index: Int, _ sequences: [SequenceNumber], reason: Reason, plan: Bytes16 = .none,
+        text: [UInt8] = [], now: Now, log: some OwnLog
     ) -> Int? {
         guard let first = sequences.first else { return 0 }
         guard openCommit(now: now) else { return nil }
@@ -84,14 +84,14 @@ extension ShardMachine {
         event.attempt = messaging.peers[index].attempt &+ 1
         event.reason = reason
         event.identity = plan
-        append(event)
+        append(event, payload: text.prefix(4096))
         for delivery in deliveries { queue(peer, .message(delivery)) }
         return deliveries.count
     }
 
     /// Sends the pending messages of a plan again, one `reemitted` per channel and contiguous range.
     mutating func recover(
-        plan: Bytes16, _ messages: [MessageName], now: Now, log: some OwnLog
+        plan: Bytes16, _ messages: [MessageName], reason: [UInt8], now: Now, log: some OwnLog
     ) -> StepResult {
         guard isOpened else { return .done }
         var byPeer: [Int: [SequenceNumber]] = [:]
@@ -115,7 +115,7 @@ extension ShardMachine {
                 guard
                     let taken = reemit(
                         index, Array(sorted[start..<end]), reason: .recovery, plan: plan,
-                        now: now, log: log)
+                        text: reason, now: now, log: log)
                 else { return .sealFirst }
                 start += max(1, taken)
             }

@@ -86,8 +86,8 @@ public struct ShardMachine<P: Program>: Sendable {
             result = .done
         case .wake:
             result = wake(now: now, log: log)
-        case .recover(let plan, let messages):
-            result = recover(plan: plan, messages, now: now, log: log)
+        case .recover(let plan, let messages, let reason):
+            result = recover(plan: plan, messages, reason: reason, now: now, log: log)
         case .force(let message, let reason):
             result = force(message, reason: reason, now: now, log: log)
         case .intervene(let intervention):

@@ -16,6 +16,6 @@ struct Tally: ParsableCommand {
         discussion: Verbs<Venue>.discussion,
         subcommands: [],
         groupedSubcommands: [
-            CommandGroup(name: "Try it", subcommands: [VenueVerb.self])
+            CommandGroup(name: "Try it", subcommands: [Demo.self, VenueVerb.self])
         ] + Verbs<Venue>.groups)
 }

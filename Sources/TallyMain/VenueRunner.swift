@@ -34,12 +34,12 @@ struct VenueRunner: Sendable {
     static let shardNames = ["trades-0", "trades-1", "collateral-0", "collateral-1"]
 
     /// Opens the ledger, or makes it where there is none.
-    static func ledger(_ directory: String) throws -> Ledger {
+    static func ledger(_ directory: String, name: String? = nil) throws -> Ledger {
         if Files.exists(directory), !Files.list(directory).isEmpty { return try Ledger(directory) }
         guard let shards = ShardDirectory(shardNames) else {
             throw StoreError(.malformed, "the venue's shard names are not well-formed")
         }
-        let name = URL(fileURLWithPath: directory).lastPathComponent
+        let name = name ?? URL(fileURLWithPath: directory).lastPathComponent
         return try Ledger.create(
             directory,
             Manifest(name: name, id: Files.random16(), program: Venue.name, shards: shards))

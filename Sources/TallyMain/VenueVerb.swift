@@ -10,7 +10,7 @@ import TallyVenue
 struct VenueVerb: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "venue", abstract: "Run the example venue on a ledger.",
-        subcommands: [VenueRun.self])
+        subcommands: [VenueRun.self, VenueCheck.self])
 }
 
 /// `tally venue run`

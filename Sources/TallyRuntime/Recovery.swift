@@ -18,14 +18,15 @@ public enum Recovery {
 
     /// Sends the messages of a plan again and sees them settled or owed.
     ///
-    /// It may be run again after a crash: what is settled is not sent again.
+    /// It may be run again after a crash: what is settled is not sent again. Each `reemitted` names the
+    /// plan and carries the reason.
     ///
     /// - Parameter precheck: Called once every shard is open for writing, before the first act; what it
     ///   throws ends the recovery with nothing changed.
     /// - Throws: ``TallyStore/StoreError`` when a shard cannot be opened or written.
     public static func apply<P: Program>(
-        _ messages: [MessageName], plan: Bytes16, to ledger: Ledger, program: P.Type = P.self,
-        durability: Durability = .power, precheck: () throws -> Void = {},
+        _ messages: [MessageName], plan: Bytes16, reason: String, to ledger: Ledger,
+        program: P.Type = P.self, durability: Durability = .power, precheck: () throws -> Void = {},
         progress: (Int) -> Void = { _ in }
     ) throws -> Report {
         let concerned = Set(messages.flatMap { [$0.channel.origin, $0.channel.destination] })
@@ -35,7 +36,7 @@ public enum Recovery {
         try pump.run()
         let byOrigin = Dictionary(grouping: messages) { $0.channel.origin }
         for (origin, names) in byOrigin.sorted(by: { $0.key < $1.key }) {
-            try pump.take(.recover(plan: plan, names.sorted()), at: origin)
+            try pump.take(.recover(plan: plan, names.sorted(), reason: Array(reason.utf8)), at: origin)
         }
         try pump.run(progress: progress)
         var report = Report()

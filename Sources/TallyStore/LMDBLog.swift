@@ -45,6 +45,7 @@ public final class LMDBLog: LogStore {
         var options = Environment.Options(access: .readOnlyNoLock)
         options.mapSize = mapSize
         var durability = Durability.power
+        let identity: [UInt8]
         switch access {
         case .write(let level):
             options.access = .readWrite
@@ -63,8 +64,27 @@ public final class LMDBLog: LogStore {
                 try environment.sync()
             }
             log = try environment.openTable(name: "log", create: false)
+            identity = try Self.identity(environment)
         } catch {
             throw Self.translated(error, name)
+        }
+        guard identity.starts(with: Array(Self.identityPrefix(ledger, shard).utf8)) else {
+            throw StoreError(
+                .damaged,
+                "the file in \(directory) is not the log of shard \(name): it says"
+                    + " \"\(String(decoding: identity, as: UTF8.self))\"; bring the right one back")
+        }
+    }
+
+    /// The ledger and the shard that a log belongs to, as its file says; the name stands behind it.
+    private static func identityPrefix(_ ledger: Bytes16, _ shard: ShardID) -> String {
+        "\(ledger) \(shard.rawValue) "
+    }
+
+    private static func identity(_ environment: Environment) throws(LMDBError) -> [UInt8] {
+        let meta = try environment.openTable(name: "meta", create: false)
+        return try environment.read { transaction throws(LMDBError) in
+            try transaction.get(meta, key: Array("identity".utf8)) ?? []
         }
     }
 
@@ -79,7 +99,7 @@ public final class LMDBLog: LogStore {
             let transaction = try environment.beginWrite()
             _ = try transaction.openTable(name: "log", create: true)
             let meta = try transaction.openTable(name: "meta", create: true)
-            let identity = "\(ledger) \(shard.rawValue) \(name)"
+            let identity = identityPrefix(ledger, shard) + name
             try transaction.put(
                 meta, key: Array("identity".utf8), value: Array(identity.utf8))
             try transaction.put(meta, key: Array("format".utf8), value: Array("1".utf8))

@@ -173,8 +173,9 @@ public struct Ledger: Sendable {
             throw StoreError(
                 .sealed, "\(directory) is evidence (an import or a copy): it cannot be written")
         }
-        let directoryExists = Files.isDirectory(path(of: shard))
-        if !directoryExists { try check(shard, .quick) }
+        // Before the lock, too: a ledger that is refused is left as it was. Not beside a live writer,
+        // whose own words come with the lock.
+        if writer(of: shard) == nil { try check(shard, .quick) }
         let lock = try WriterLock(writerPath(of: shard), shard: name)
         try check(shard, .quick)
         let log = try LMDBLog(

@@ -90,18 +90,21 @@ public struct Manifest: Equatable, Sendable {
                 .manifest,
                 "the manifest \(path) cannot be used: \(what); bring it back from a copy of the ledger")
         }
+        // The version first: a newer manifest may have another shape.
+        if let kind = try? JSONDecoder().decode(Kind.self, from: Data(bytes)) {
+            guard kind.format == "tally-ledger" else { throw bad("its format is another one") }
+            guard kind.version == Self.version else {
+                throw StoreError(
+                    .newerFormat,
+                    "\(path) has format version \(kind.version); this program reads"
+                        + " \(Self.version): use a newer tally")
+            }
+        }
         let form: Form
         do {
             form = try JSONDecoder().decode(Form.self, from: Data(bytes))
         } catch {
             throw bad("it is not the JSON object it should be")
-        }
-        guard form.format == "tally-ledger" else { throw bad("its format is \(form.format)") }
-        guard form.version == Self.version else {
-            throw StoreError(
-                .newerFormat,
-                "\(path) has format version \(form.version); this program reads \(Self.version):"
-                    + " use a newer tally")
         }
         guard let shards = ShardDirectory(form.shards) else { throw bad("its shard names") }
         guard let id = Bytes16(hexadecimal: form.id) else { throw bad("its id") }
@@ -120,6 +123,11 @@ public struct Manifest: Equatable, Sendable {
             }
             windows[shard] = range[0]...range[1]
         }
+    }
+
+    private struct Kind: Decodable {
+        var format: String
+        var version: Int
     }
 
     private struct Form: Decodable {

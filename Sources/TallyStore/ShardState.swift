@@ -57,44 +57,55 @@ public struct ShardState<P: Program>: Sendable {
         var last = Hashed(position.head)
         var next = messaging.offset == .none ? first : Offset(messaging.offset.rawValue + 1)
         var sinceProgress = 0
-        try log.forEachCommit(from: next) { commit in
-            switch limit {
-            case .end: break
-            case .offset(let offset): guard commit.firstOffset <= offset else { return false }
-            case .time(let time): guard commit.timestamp <= time else { return false }
-            }
-            try check(commit, next: next, last: checksChain ? last.digest : nil, log.name)
-            if case .offset(let offset) = limit, commit.lastOffset > offset {
-                foldPart(of: commit, through: offset)
-                return false
-            }
-            if isOpaque {
-                messaging.fold(commit)
-            } else {
-                foldWithProgram(commit)
-            }
-            eventCount &+= UInt64(commit.eventCount)
-            commitCount &+= 1
-            next = Offset(commit.lastOffset.rawValue + 1)
-            position.offset = commit.lastOffset
-            position.timestamp = commit.timestamp
-            last = checksChain ? Hashed(commit.head) : Hashed(.none)
-            sinceProgress += commit.eventCount
-            if sinceProgress > 200_000 {
-                sinceProgress = 0
-                progress?(eventCount)
-            }
-            return true
-        }
-        if position.offset != .none {
-            if last.digest == .none {
-                try log.forEachCommit(from: position.offset) { commit in
-                    last = Hashed(commit.head)
+        do {
+            try log.forEachCommit(from: next) { commit in
+                switch limit {
+                case .end: break
+                case .offset(let offset): guard commit.firstOffset <= offset else { return false }
+                case .time(let time): guard commit.timestamp <= time else { return false }
+                }
+                try check(commit, next: next, last: checksChain ? last.digest : nil, log.name)
+                if case .offset(let offset) = limit, commit.lastOffset > offset {
+                    foldPart(of: commit, through: offset)
                     return false
                 }
+                if isOpaque {
+                    messaging.fold(commit)
+                } else {
+                    foldWithProgram(commit)
+                }
+                eventCount &+= UInt64(commit.eventCount)
+                commitCount &+= 1
+                next = Offset(commit.lastOffset.rawValue + 1)
+                position.offset = commit.lastOffset
+                position.timestamp = commit.timestamp
+                last = checksChain ? Hashed(commit.head) : Hashed(.none)
+                sinceProgress += commit.eventCount
+                if sinceProgress > 200_000 {
+                    sinceProgress = 0
+                    progress?(eventCount)
+                }
+                return true
             }
-            position.head = last.digest
+        } catch {
+            // As far as it came, the state is whole: its head, too.
+            try? settleHead(log, last.digest)
+            throw error
         }
+        try settleHead(log, last.digest)
+    }
+
+    /// Gives the position the head of its commit, hashing that one commit when the fold did not.
+    private mutating func settleHead(_ log: some LogReading, _ last: Digest) throws {
+        guard position.offset != .none else { return }
+        var head = last
+        if head == .none {
+            try log.forEachCommit(from: position.offset) { commit in
+                head = commit.head
+                return false
+            }
+        }
+        position.head = head
     }
 
     private struct Hashed {

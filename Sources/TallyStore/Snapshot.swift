@@ -30,6 +30,12 @@ public enum Snapshot {
     public static func write<P: Program>(
         _ state: ShardState<P>, to ledger: Ledger
     ) throws(StoreError) {
+        guard state.messaging.offset == state.position.offset else {
+            throw StoreError(
+                .malformed,
+                "a snapshot is cut at the end of a commit; offset"
+                    + " \(state.messaging.offset.rawValue) lies inside one")
+        }
         let shard = state.context.shard
         let directory = ledger.snapshotsPath(of: shard)
         if !Files.isDirectory(directory) { try Files.makeDirectory(directory) }

@@ -87,7 +87,8 @@ struct InterchangeImportTests {
             + #""windows":{"a":[101,110],"b":[1,2]},"shards":["a","b"]}"#
         func offset(_ number: Int) -> String { withOffsets == 1 ? #","offset":\#(number)"# : "" }
         try imported([
-            windowed, noted("a", 1, offset(101)), noted("a", 1, offset(102)), noted("b", 1, offset(1)),
+            windowed, noted("a", 1, offset(101)), noted("a", 1, offset(102)),
+            noted("b", 1, offset(1)),
             noted("a", 2, offset(103)),
         ]) { report in
             #expect(report.ledger.manifest.windows == [ShardID(1): 101...110, ShardID(2): 1...2])

@@ -44,7 +44,8 @@ struct InterchangeRefusalTests {
         Case("an event first", 1, "not one of the header", [sent]),
         Case("another format", 1, "no header", [#"{"format":"x","shards":["a"]}"#]),
         Case("no format", 1, "no header", [#"{"version":1,"ledger":"x","shards":["a"]}"#]),
-        Case("a newer version", 1, "newer tally", [#"{"format":"tally-events","version":2,"z":{}}"#]),
+        Case(
+            "a newer version", 1, "newer tally", [#"{"format":"tally-events","version":2,"z":{}}"#]),
         Case("version 0", 1, "version 0", [#"{"format":"tally-events","version":0}"#]),
         Case("no ledger", 1, "ledger", [#"{"format":"tally-events","version":1,"shards":["a"]}"#]),
         Case("no shards", 1, "shards", [#"{"format":"tally-events","version":1,"ledger":"x"}"#]),
@@ -108,7 +109,8 @@ struct InterchangeRefusalTests {
         Case("an unknown kind", "\"lost\"", event("lost", "")),
         Case("an unknown peer", "\"q\"", event("sent", #","peer":"q","sequence":1"#)),
         Case(
-            "a peer that has a name", "shard-#1", event("sent", #","peer":"shard-#1","sequence":1"#)),
+            "a peer that has a name", "shard-#1", event("sent", #","peer":"shard-#1","sequence":1"#)
+        ),
         Case("no peer", "\"peer\"", event("sent", #","sequence":1"#)),
         Case("no sequence", "\"sequence\"", event("sent", #","peer":"b""#)),
         Case("sequence 0", "sequence", event("sent", #","peer":"b","sequence":0"#)),
@@ -127,8 +129,12 @@ struct InterchangeRefusalTests {
             "a range backwards", "range",
             event("reemitted", #","peer":"b","sequence":2,"through":1,"reason":"retry""#)),
         Case("a peer's intervention without it", "peer", event("intervened", #","reason":"peer""#)),
-        Case("a deadline on a note", "\"deadline\"", event("noted", #","deadline":"2026-01-01T00:00:00Z""#)),
-        Case("sentAt on a send", "\"sentAt\"", String(sent.dropLast()) + #","sentAt":"2026-01-01T00:00:00Z"}"#),
+        Case(
+            "a deadline on a note", "\"deadline\"",
+            event("noted", #","deadline":"2026-01-01T00:00:00Z""#)),
+        Case(
+            "sentAt on a send", "\"sentAt\"",
+            String(sent.dropLast()) + #","sentAt":"2026-01-01T00:00:00Z"}"#),
         Case("a payload on opened", "\"payload\"", event("opened", #","payload":"AAAA""#)),
         Case("a result on a note", "\"result\"", event("noted", #","result":"AAAA""#)),
         Case("a number as a string", "a number", event("noted", #","cause":"1""#)),
@@ -139,7 +145,9 @@ struct InterchangeRefusalTests {
         Case("a leading zero", "zero", event("noted", #","cause":01"#)),
         Case("2^64", "out of range", event("noted", #","cause":18446744073709551616"#)),
         Case("10^20", "out of range", event("noted", #","cause":100000000000000000000"#)),
-        Case("a fold version of 2^32", "out of range", event("opened", #","foldVersion":4294967296"#)),
+        Case(
+            "a fold version of 2^32", "out of range", event("opened", #","foldVersion":4294967296"#)
+        ),
         Case("clean as a number", "clean", event("opened", #","clean":1"#)),
         Case("base64 without padding", "base64", event("noted", #","payload":"AAA""#)),
         Case("base64 of another alphabet", "base64", event("noted", #","payload":"AA_-""#)),
@@ -156,7 +164,8 @@ struct InterchangeRefusalTests {
             "the 30th of February", "time",
             #"{"shard":"a","time":"2026-02-30T00:00:00.000000000Z","kind":"noted"}"#),
         Case(
-            "hour 24", "time", #"{"shard":"a","time":"2026-02-03T24:00:00.000000000Z","kind":"noted"}"#),
+            "hour 24", "time",
+            #"{"shard":"a","time":"2026-02-03T24:00:00.000000000Z","kind":"noted"}"#),
         Case(
             "a time before 1970", "time",
             #"{"shard":"a","time":"1969-12-31T23:59:59.999999999Z","kind":"noted"}"#),
@@ -173,35 +182,56 @@ struct InterchangeRefusalTests {
         Case("offset 0", 2, "offset 1", [header, noted(0, 1)]),
         Case("a gap", 4, "offset 3", [header, noted(1, 1), noted(2, 2), noted(4, 3)]),
         Case("an offset twice", 3, "offset 2", [header, noted(1, 1), noted(1, 2)]),
-        Case("time that stands still", 3, "not later", [
-            header, noted(1, 1, #","commit":1"#), noted(2, 1, #","commit":2"#),
-        ]),
-        Case("time that goes back", 4, "not later", [
-            header, noted(1, 1), noted(2, 3), noted(3, 2),
-        ]),
-        Case("two times in a commit", 3, "different times", [
-            header, noted(1, 1, #","commit":1"#), noted(2, 2, #","commit":1"#),
-        ]),
-        Case("two epochs in a commit", 3, "different epochs", [
-            header, noted(1, 1, #","epoch":1"#), noted(2, 1, #","epoch":2"#),
-        ]),
-        Case("a commit with another's name", 3, "begins at offset 2", [
-            header, noted(1, 1, #","commit":1"#), noted(2, 2, #","commit":3"#),
-        ]),
+        Case(
+            "time that stands still", 3, "not later",
+            [
+                header, noted(1, 1, #","commit":1"#), noted(2, 1, #","commit":2"#),
+            ]),
+        Case(
+            "time that goes back", 4, "not later",
+            [
+                header, noted(1, 1), noted(2, 3), noted(3, 2),
+            ]),
+        Case(
+            "two times in a commit", 3, "different times",
+            [
+                header, noted(1, 1, #","commit":1"#), noted(2, 2, #","commit":1"#),
+            ]),
+        Case(
+            "two epochs in a commit", 3, "different epochs",
+            [
+                header, noted(1, 1, #","epoch":1"#), noted(2, 1, #","epoch":2"#),
+            ]),
+        Case(
+            "a commit with another's name", 3, "begins at offset 2",
+            [
+                header, noted(1, 1, #","commit":1"#), noted(2, 2, #","commit":3"#),
+            ]),
         Case("a commit's name 0", 2, "begins at offset 1", [header, noted(1, 1, #","commit":0"#)]),
-        Case("a wrong head", 3, "head says", [
-            header, noted(1, 1), noted(2, 2, #","head":"\#(String(repeating: "0", count: 64))""#),
-        ]),
-        Case("a head inside a commit", 2, "not its commit's last", [
-            header, noted(1, 1, #","head":"\#(String(repeating: "0", count: 64))""#), noted(2, 1),
-        ]),
-        Case("an invalid event in a commit's middle", 3, "range", [
-            header, noted(1, 1), #"{"shard":"a",\#(time),"kind":"sent","peer":"b","sequence":0}"#,
-            noted(3, 1), noted(4, 2),
-        ]),
-        Case("an offset beyond the window", 3, "beyond", [
-            windowed, noted(5, 1), noted(6, 2),
-        ]),
+        Case(
+            "a wrong head", 3, "head says",
+            [
+                header, noted(1, 1),
+                noted(2, 2, #","head":"\#(String(repeating: "0", count: 64))""#),
+            ]),
+        Case(
+            "a head inside a commit", 2, "not its commit's last",
+            [
+                header, noted(1, 1, #","head":"\#(String(repeating: "0", count: 64))""#),
+                noted(2, 1),
+            ]),
+        Case(
+            "an invalid event in a commit's middle", 3, "range",
+            [
+                header, noted(1, 1),
+                #"{"shard":"a",\#(time),"kind":"sent","peer":"b","sequence":0}"#,
+                noted(3, 1), noted(4, 2),
+            ]),
+        Case(
+            "an offset beyond the window", 3, "beyond",
+            [
+                windowed, noted(5, 1), noted(6, 2),
+            ]),
         Case("an offset before the window", 2, "offset 5", [windowed, noted(1, 1)]),
     ]
 
@@ -290,7 +320,9 @@ struct InterchangeRefusalTests {
         let scratch = try InterchangeFixture.scratch()
         defer { InterchangeFixture.remove(scratch) }
         try InterchangeFixture.write((Self.header + "\n"), to: scratch + "/lines")
-        var error = #expect(throws: StoreError.self) { try Import.run(scratch + "/lines", to: scratch) }
+        var error = #expect(throws: StoreError.self) {
+            try Import.run(scratch + "/lines", to: scratch)
+        }
         #expect(error?.code == .exists)
         error = #expect(throws: StoreError.self) {
             try Import.run(scratch + "/nothing", to: scratch + "/new")

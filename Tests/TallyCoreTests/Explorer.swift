@@ -146,7 +146,8 @@ final class Explorer {
     private func recover(_ shard: ShardID) {
         let names = pending(of: shard).filter { _ in chance(50) }
         // A plan of more ranges than a commit may hold is not for a single step.
-        duel.input(shard, .recover(plan: Bytes16(low: 1, high: 2), Array(names.prefix(3))))
+        duel.input(
+            shard, .recover(plan: Bytes16(low: 1, high: 2), Array(names.prefix(3)), reason: [8]))
     }
 
     private func force(_ shard: ShardID) {

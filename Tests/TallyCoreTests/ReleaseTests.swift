@@ -177,11 +177,13 @@ struct ReleaseTests {
         duel.lose()
         let plan = Bytes16(low: 3, high: 4)
         let names = [5, 1, 2, 4, 9].map { duel.name(a, b, $0) } + [duel.name(b, a, 1)]
-        duel.input(a, .recover(plan: plan, names))
+        duel.input(a, .recover(plan: plan, names, reason: Array("plan 9".utf8)))
         let events = duel.events(a, .reemitted)
         #expect(events.map(\.sequence.rawValue) == [1, 4])
         #expect(events.map(\.through.rawValue) == [2, 5])
         #expect(events.allSatisfy { $0.reason == .recovery && $0.identity == plan })
+        let reasons = duel.records(a).filter { $0.event.kind == .reemitted }.map(\.payload)
+        #expect(reasons.allSatisfy { $0 == Array("plan 9".utf8) })
         #expect(duel.bag.last!.envelope.deliveries.map(\.sequence.rawValue) == [1, 2, 4, 5])
         #expect(duel.settle())
         #expect(duel.problems == [])
@@ -243,7 +245,7 @@ struct ReleaseTests {
         statement.session = duel.messaging(a).session
         let inputs: [Input] = [
             .wake, .force(duel.name(a, b, 1), reason: []),
-            .recover(plan: .none, [duel.name(a, b, 1)]),
+            .recover(plan: .none, [duel.name(a, b, 1)], reason: []),
             .intervene(.admitClock(difference: 1, reason: [])),
             .confirmAsk(duel.header(from: b, to: a), statement),
             .command(Command(client: .none, sequence: SequenceNumber(9), payload: [])),

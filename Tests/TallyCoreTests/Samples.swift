@@ -91,7 +91,7 @@ enum Samples {
 
     static func hasPayload(_ kind: EventKind) -> Bool {
         switch kind {
-        case .opened, .reemitted, .conflicted, .witnessed: false
+        case .opened, .conflicted, .witnessed: false
         default: true
         }
     }

@@ -33,7 +33,8 @@ struct LedgerOpeningTests {
         }
     }
 
-    static func data(_ bytes: @escaping @Sendable ([UInt8]) -> [UInt8]) -> @Sendable (Ledger) throws
+    static func data(_ bytes: @escaping @Sendable ([UInt8]) -> [UInt8])
+        -> @Sendable (Ledger) throws
         -> Void
     {
         { ledger in
@@ -55,7 +56,8 @@ struct LedgerOpeningTests {
         Case("a manifest that is no object", .manifest, manifest("[]")),
         Case("a manifest of another format", .manifest, edited("tally-ledger", "other")),
         Case("a newer manifest", .newerFormat, edited("\"version\":1", "\"version\":2")),
-        Case("a newer manifest of another shape", .newerFormat,
+        Case(
+            "a newer manifest of another shape", .newerFormat,
             manifest(#"{"format":"tally-ledger","version":7,"logs":{}}"#)),
         Case("a manifest without shards", .manifest, edited(#"["a","b"]"#, "[]")),
         Case("a shard name that leads elsewhere", .manifest, edited(#"["a","b"]"#, #"["../a"]"#)),
@@ -72,16 +74,20 @@ struct LedgerOpeningTests {
         },
         Case("data.mdb is empty", .emptyData, data { _ in [] }),
         Case("data.mdb is text", .damaged, data { _ in Array("not a database\n".utf8) }),
-        Case("data.mdb is noise", .damaged, data { bytes in
-            bytes.indices.map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
-        }),
+        Case(
+            "data.mdb is noise", .damaged,
+            data { bytes in
+                bytes.indices.map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
+            }),
         Case("data.mdb is zeros", .damaged, data { $0.map { _ in 0 } }),
         Case("data.mdb is half of what it was", .damaged, data { Array($0[..<($0.count / 2)]) }),
-        Case("both metas are spoilt", .damaged, data { bytes in
-            var bytes = bytes
-            for page in [0, 4096] { bytes[page + 16] ^= 0xFF }
-            return bytes
-        }),
+        Case(
+            "both metas are spoilt", .damaged,
+            data { bytes in
+                var bytes = bytes
+                for page in [0, 4096] { bytes[page + 16] ^= 0xFF }
+                return bytes
+            }),
     ]
 
     private func spoilt(_ refusal: Case, _ body: (Ledger) throws -> Void) throws {
@@ -100,7 +106,8 @@ struct LedgerOpeningTests {
         #expect(error?.text.contains { $0.isNewline } == false, "\(error?.text ?? "")")
     }
 
-    @Test("its manifest: the code, the place, one line, nothing changed", arguments: spoiltManifests)
+    @Test(
+        "its manifest: the code, the place, one line, nothing changed", arguments: spoiltManifests)
     func manifests(_ refusal: Case) throws {
         try spoilt(refusal) { ledger throws in
             let error = #expect(throws: StoreError.self) { try Ledger(ledger.directory) }
@@ -131,7 +138,9 @@ struct LedgerOpeningTests {
         }
     }
 
-    @Test("a shard that was never written to is refused without a trace, too", arguments: spoiltShards)
+    @Test(
+        "a shard that was never written to is refused without a trace, too", arguments: spoiltShards
+    )
     func untouched(_ refusal: Case) throws {
         try StoreFixture.withScratch { scratch in
             let ledger = try Ledger.create(scratch + "/ledger", try StoreFixture.manifest())

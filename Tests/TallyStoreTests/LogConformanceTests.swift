@@ -85,7 +85,8 @@ struct LogConformanceTests {
         }
     }
 
-    @Test("stops reading when told to, and hands on what a closure throws", arguments: Kind.allCases)
+    @Test(
+        "stops reading when told to, and hands on what a closure throws", arguments: Kind.allCases)
     func stopping(_ kind: Kind) throws {
         struct Odd: Error {}
         try withLog(kind) { log in
@@ -96,7 +97,9 @@ struct LogConformanceTests {
                 return seen < 2
             }
             #expect(seen == 2)
-            #expect(throws: Odd.self) { try log.forEachCommit(from: Offset(5)) { _ in throw Odd() } }
+            #expect(throws: Odd.self) {
+                try log.forEachCommit(from: Offset(5)) { _ in throw Odd() }
+            }
             // A log that was left in the middle goes on as before.
             #expect(try StoreFixture.append([[1]], to: log).offset == Offset(16))
         }

@@ -13,7 +13,8 @@ struct MarkTests {
     }
 
     private func isSame(_ read: Mark?, _ mark: Mark) -> Bool {
-        read?.position == mark.position && read?.epoch == mark.epoch && read?.isClean == mark.isClean
+        read?.position == mark.position && read?.epoch == mark.epoch
+            && read?.isClean == mark.isClean
     }
 
     @Test("is what was written last, through reopenings")
@@ -61,7 +62,8 @@ struct MarkTests {
             try MarkFile(path).write(mark(50), isFlushed: true)
             #expect(isSame(Mark.read(path), mark(50)))
             let after = try StoreFixture.bytes(path)
-            #expect(after[(512 - slot)..<(512 - slot + 84)] == whole[(512 - slot)..<(512 - slot + 84)])
+            #expect(
+                after[(512 - slot)..<(512 - slot + 84)] == whole[(512 - slot)..<(512 - slot + 84)])
         }
     }
 

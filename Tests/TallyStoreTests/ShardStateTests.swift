@@ -47,9 +47,12 @@ struct ShardStateTests {
     func end(_ checksChain: Bool) throws {
         let log = try memoryLog()
         var state = try state()
-        #expect(state.position == LogPosition(
-            offset: .none, head: Hashing.seed(ledger: StoreFixture.id, shard: StoreFixture.shard),
-            timestamp: .none))
+        #expect(
+            state.position
+                == LogPosition(
+                    offset: .none,
+                    head: Hashing.seed(ledger: StoreFixture.id, shard: StoreFixture.shard),
+                    timestamp: .none))
         try state.fold(log, checksChain: checksChain)
         #expect(state.position == log.end())
         #expect(state.eventCount == 15 && state.commitCount == 5)
@@ -188,7 +191,7 @@ struct ShardStateTests {
 
     @Test("a commit that does not follow the one before is found by the chain")
     func chain() throws {
-        let wrong = try replaced(time: 30, previousHead: .none)
+        let wrong = try replaced(time: 30, previousHead: Digest.none)
         let error = try failure(wrong, checksChain: true, reached: 3)
         #expect(error?.text.contains("a@4") == true)
         // A commit that was changed and sealed again is found at the next one.

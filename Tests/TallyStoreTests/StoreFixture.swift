@@ -66,7 +66,8 @@ enum StoreFixture {
         try writing(ledger) { shard in
             try appendSample(to: shard.log)
             try shard.markFile.write(
-                Mark(position: try shard.log.end(), epoch: Epoch(1), isClean: true), isFlushed: true)
+                Mark(position: try shard.log.end(), epoch: Epoch(1), isClean: true), isFlushed: true
+            )
         }
         return ledger
     }
