@@ -4,12 +4,13 @@ import PackageDescription
 /// Set by tools/check: a warning is an error there, and only there.
 let warningsAreErrors = Context.environment["TALLY_WARNINGS_AS_ERRORS"] != nil
 
-let settings: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .strictMemorySafety(),
-] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .strictMemorySafety(),
+    ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
 let package = Package(
     name: "tallystick",
@@ -34,7 +35,8 @@ let package = Package(
         .target(
             name: "TallyStore",
             dependencies: [
-                "TallyCore", "LMDB", "CCRC32C", .product(name: "Crypto", package: "swift-crypto")],
+                "TallyCore", "LMDB", "CCRC32C", .product(name: "Crypto", package: "swift-crypto"),
+            ],
             swiftSettings: settings),
         .target(
             name: "TallyAudit", dependencies: ["TallyCore", "TallyStore"], swiftSettings: settings),

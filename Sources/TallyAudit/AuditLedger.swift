@@ -157,7 +157,8 @@ public final class AuditLedger {
             guard var end = second[index], let log = shards[index].log else { continue }
             if let time, end.timestamp > time {
                 do {
-                    end = try log.position(atOrBefore: time, through: end.offset, ledger: manifest,
+                    end = try log.position(
+                        atOrBefore: time, through: end.offset, ledger: manifest,
                         shard: shards[index].shard)
                 } catch {
                     shards[index].problem = StoreError(wrapping: error, shards[index].name)

@@ -65,7 +65,8 @@ public enum Position: Equatable, Sendable {
             guard let shard = directory.id(of: String(halves[0])) else {
                 throw StoreError(
                     .unknown,
-                    "there is no shard \(halves[0]); there are \(directory.names.joined(separator: ", "))")
+                    "there is no shard \(halves[0]); there are \(directory.names.joined(separator: ", "))"
+                )
             }
             guard offsets.updateValue(Offset(offset), forKey: shard) == nil else {
                 throw StoreError(.malformed, "the position \(text) names \(halves[0]) twice")

@@ -136,7 +136,7 @@ struct EntryTable {
         }
         guard key >= base else { return false }
         while base < key, !ring[slot(base)].isHeld { base += 1 }
-        while !covers(key), ring.count < Self.capacityMax { grow() }
+        if key - base < UInt64(Self.capacityMax) { while !covers(key) { grow() } }
         while !covers(key) {
             let index = slot(base)
             if ring[index].isHeld {
@@ -153,7 +153,8 @@ struct EntryTable {
 
     private mutating func grow() {
         var larger = ContiguousArray(repeating: MessageEntry(), count: ring.count * 2)
-        for key in base..<(base + UInt64(ring.count)) {
+        for step in 0..<UInt64(ring.count) {
+            let key = base &+ step
             let entry = ring[slot(key)]
             if entry.isHeld { larger[Int(truncatingIfNeeded: key) & (larger.count - 1)] = entry }
         }
@@ -163,8 +164,8 @@ struct EntryTable {
     /// Visits what is held, by sequence.
     func forEach(_ body: (SequenceNumber, MessageEntry) -> Void) {
         var keys = Array(aside.keys)
-        for key in base..<(base + UInt64(ring.count)) where ring[slot(key)].isHeld {
-            keys.append(key)
+        for step in 0..<UInt64(ring.count) where ring[slot(base &+ step)].isHeld {
+            keys.append(base &+ step)
         }
         for key in keys.sorted() {
             body(SequenceNumber(key), aside[key] ?? ring[slot(key)])

@@ -27,7 +27,10 @@ struct HalfEvent {
         }
     }
 
-    init(_ view: EventView, _ kind: EventKind, _ name: MessageName, in shard: ShardID, _ time: Timestamp) {
+    init(
+        _ view: EventView, _ kind: EventKind, _ name: MessageName, in shard: ShardID,
+        _ time: Timestamp
+    ) {
         self.shard = shard
         self.time = time
         offset = view.offset
@@ -141,7 +144,9 @@ final class HalfReader {
             guard view.offset <= through else { return }
             let kind = view.kind
             guard let name = HalfEvent.name(view, kind, in: shard) else {
-                if kind == .opened || kind == .intervened { readRare(view.event, view.offset, epoch) }
+                if kind == .opened || kind == .intervened {
+                    readRare(view.event, view.offset, epoch)
+                }
                 return
             }
             if let only, !only.contains(name) { return }

@@ -56,7 +56,7 @@ import TallyCore
 ///     floor            intervened
 ///     difference       intervened
 ///     markHead         intervened; 64 digits
-///     payload          all but opened, reemitted, conflicted, witnessed; base64
+///     payload          all but opened, conflicted, witnessed; base64
 ///     result           commanded; base64
 ///     head             the last event of a commit: the log's head there; 64 digits
 ///
@@ -112,7 +112,8 @@ enum InterchangeKey: Int, CaseIterable {
         case .statementOffset, .receivedThrough, .floor, .difference, .markHead: [.intervened]
         case .payload:
             [
-                .commanded, .sent, .received, .answered, .acknowledged, .timedOut, .intervened,
+                .commanded, .sent, .received, .answered, .acknowledged, .timedOut, .reemitted,
+                .intervened,
                 .noted,
             ]
         }

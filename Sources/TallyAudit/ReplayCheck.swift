@@ -256,12 +256,15 @@ private struct DecisionCheck<P: Program> {
             return
         }
         let payload = view.payload
-        func check(_ field: String, _ recorded: some CustomStringConvertible & Equatable,
+        func check(
+            _ field: String, _ recorded: some CustomStringConvertible & Equatable,
             _ decided: some CustomStringConvertible, _ isEqual: Bool
         ) {
             if !isEqual { diverge(view.offset, field, "\(recorded)", "\(decided)") }
         }
-        var decided = (peer: ShardID(0), payload: [UInt8](), correlation: correlation, cause: stimulus)
+        var decided = (
+            peer: ShardID(0), payload: [UInt8](), correlation: correlation, cause: stimulus
+        )
         switch expected {
         case .answer(let answer, let correlation, let cause):
             decided = (answer.message.channel.origin, answer.payload, correlation, cause)
@@ -283,7 +286,8 @@ private struct DecisionCheck<P: Program> {
         check(
             "peer", directory.name(of: event.peer), directory.name(of: decided.peer),
             event.peer == decided.peer)
-        check("payload", P.describe(payload), P.describe(decided.payload), payload == decided.payload)
+        check(
+            "payload", P.describe(payload), P.describe(decided.payload), payload == decided.payload)
         check(
             "correlation", event.correlation, decided.correlation,
             event.correlation == decided.correlation)

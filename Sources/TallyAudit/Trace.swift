@@ -59,9 +59,10 @@ public struct Trace: Sendable {
         cause = try events.first { $0.event.kind == .sent }.flatMap { sent in
             try Self.event(at: sent.event.cause, of: sent.shard, audit, cut)
         }
-        consequences = try events.first { $0.event.kind == .received }.map { received in
-            try Self.consequences(of: received, audit, cut)
-        } ?? []
+        consequences =
+            try events.first { $0.event.kind == .received }.map { received in
+                try Self.consequences(of: received, audit, cut)
+            } ?? []
         let found = try Self.classify(message, audit, cut, problems.map(\.shard))
         orphan = found.orphan
         findings = found.findings
@@ -100,7 +101,9 @@ public struct Trace: Sendable {
         query.offsets = (received.offset.rawValue + 1)...UInt64.max
         var found: [AuditEvent] = []
         try query.run(audit, at: cut) { event in
-            guard event.commit == received.commit, !event.event.kind.isStimulus else { return false }
+            guard event.commit == received.commit, !event.event.kind.isStimulus else {
+                return false
+            }
             switch event.event.kind {
             case .answered, .noted, .sent: found.append(event)
             default: break
@@ -118,7 +121,8 @@ public struct Trace: Sendable {
             context.windows = Set(audit.manifest.windows.keys)
             context.unreadable = Set(unreadable)
             var history = MessageHistory(message)
-            let ends = message.channel.origin == message.channel.destination
+            let ends =
+                message.channel.origin == message.channel.destination
                 ? [message.channel.origin] : [message.channel.origin, message.channel.destination]
             var halves: [HalfEvent] = []
             for shard in ends {

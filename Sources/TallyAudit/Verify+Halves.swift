@@ -18,7 +18,8 @@ extension VerifyPass {
             code = "overruled"
             text = "\(name) was timed out by force, and its destination had applied it"
         case .unfounded:
-            code = finding.detail == .otherOutcome || finding.detail == .noExpiry
+            code =
+                finding.detail == .otherOutcome || finding.detail == .noExpiry
                 ? finding.detail.rawValue : "unfounded"
             text = "\(name) \(unfounded(finding.detail))"
         case .repeated:
@@ -65,7 +66,11 @@ extension VerifyPass {
                 continue
             }
             items += 1
-            if manifest.hasAnswers { balance(channel, summary) } else { balanceOneWay(channel, summary) }
+            if manifest.hasAnswers {
+                balance(channel, summary)
+            } else {
+                balanceOneWay(channel, summary)
+            }
         }
         checkLaw()
         return items
@@ -134,7 +139,8 @@ extension VerifyPass {
         for shard in directory.all {
             guard excluded[shard] == nil, let state = states[shard] else {
                 leaveUnchecked(
-                    "books: the program's own law, because \(directory.name(of: shard)) was not read")
+                    "books: the program's own law, because \(directory.name(of: shard)) was not read"
+                )
                 return
             }
             cut.append((state.context, state.application))
@@ -199,8 +205,9 @@ struct FoldCheck<P: Program> {
         _ counter: ProgressCounter
     ) throws {
         guard offset <= through else {
-            notes.append("the snapshot of \(log.name) at \(offset.rawValue) was not compared: it"
-                + " lies behind what was read")
+            notes.append(
+                "the snapshot of \(log.name) at \(offset.rawValue) was not compared: it"
+                    + " lies behind what was read")
             return
         }
         let snapshot: ShardState<P>
@@ -220,7 +227,8 @@ struct FoldCheck<P: Program> {
         findings.append(
             VerifyFinding(
                 .fold, "snapshot-differs", shard, offset,
-                text: "the snapshot of \(log.name) at \(offset.rawValue) is not what the log folds to;"
+                text:
+                    "the snapshot of \(log.name) at \(offset.rawValue) is not what the log folds to;"
                     + " remove it: it is made anew"))
     }
 }

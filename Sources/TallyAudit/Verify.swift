@@ -86,7 +86,8 @@ final class VerifyPass<P: Program> {
             }
             // Logs without messages have nothing to join; that they have none was checked.
             let isChecked =
-                current >= .halves ? scans.values.contains { $0.events > 0 } && !usable.isEmpty
+                current >= .halves
+                ? scans.values.contains { $0.events > 0 } && !usable.isEmpty
                 : items > 0
             if !isChecked { leaveUnchecked("\(current.rawValue): there was nothing to check") }
             levels.append(
@@ -191,7 +192,9 @@ final class VerifyPass<P: Program> {
         // First the mark, then the end: what was released before is in the log by then.
         guard let mark = Mark.read(ledger.markPath(of: shard)) else {
             if audit.cut.through(shard) != .none {
-                note("\(directory.name(of: shard)) has no mark: a lost tail would not be noticed by it")
+                note(
+                    "\(directory.name(of: shard)) has no mark: a lost tail would not be noticed by it"
+                )
             }
             return
         }
@@ -266,7 +269,9 @@ final class VerifyPass<P: Program> {
             $0.peer == witness.shard && witness.offset <= $0.statementOffset
         }
         if isAccepted {
-            note("the head of \(place) that \(own) witnessed was lost, and an operator accepted that")
+            note(
+                "the head of \(place) that \(own) witnessed was lost, and an operator accepted that"
+            )
             return
         }
         add(

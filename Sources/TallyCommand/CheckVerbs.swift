@@ -70,7 +70,8 @@ struct Orphans<P: Program>: LedgerVerb {
         }
         if !shown.isEmpty { for line in table.lines { output.line(line) } }
         if list.entries.count > shown.count {
-            output.line("... and \(readable(list.entries.count - shown.count)) more; --limit 0: all")
+            output.line(
+                "... and \(readable(list.entries.count - shown.count)) more; --limit 0: all")
         }
         let counts = OrphanClass.allCases.map { orphan in
             (orphan, list.entries.count { $0.orphan.class == orphan })
@@ -177,7 +178,10 @@ struct VerifyVerb<P: Program>: LedgerVerb {
     }
 
     @OptionGroup var ledger: LedgerArgument
-    @Option(help: "Check up to this level: \(VerifyLevel.allCases.map(\.rawValue).joined(separator: ", ")).")
+    @Option(
+        help:
+            "Check up to this level: \(VerifyLevel.allCases.map(\.rawValue).joined(separator: ", "))."
+    )
     var level = VerifyLevel.books.rawValue
     @OptionGroup var json: JSONFlag
 

@@ -189,7 +189,8 @@ package func readable(_ number: some BinaryInteger) -> String {
     let digits = String(number)
     var out = ""
     for (index, digit) in digits.enumerated() {
-        if index > 0, (digits.count - index) % 3 == 0, digits[digits.startIndex] != "-" || index > 1 {
+        if index > 0, (digits.count - index) % 3 == 0, digits[digits.startIndex] != "-" || index > 1
+        {
             out.append(",")
         }
         out.append(digit)

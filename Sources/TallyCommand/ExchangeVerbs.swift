@@ -14,7 +14,9 @@ struct Export<P: Program>: ParsableCommand {
     }
 
     @OptionGroup var ledger: LedgerArgument
-    @Option(name: [.customShort("o"), .customLong("output")], help: "A file instead of standard output.")
+    @Option(
+        name: [.customShort("o"), .customLong("output")], help: "A file instead of standard output."
+    )
     var output: String?
 
     func run() throws {

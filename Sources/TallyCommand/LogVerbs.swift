@@ -192,11 +192,13 @@ extension AuditEvent {
         add(
             "difference", readable(nanoseconds: event.difference), if: event.difference != 0)
         add(
-            "payload", "\(record.payload.count) bytes  "
+            "payload",
+            "\(record.payload.count) bytes  "
                 + Console.escaped(program.describe(record.payload), max: 1000),
             if: !record.payload.isEmpty)
         add(
-            "result", "\(record.result.count) bytes  "
+            "result",
+            "\(record.result.count) bytes  "
                 + Console.escaped(program.describe(record.result), max: 1000),
             if: !record.result.isEmpty)
         if let head { rows.append(("head", head.description)) }
@@ -217,7 +219,8 @@ extension AuditEvent {
 struct TraceVerb<P: Program>: LedgerVerb {
     static var configuration: CommandConfiguration {
         CommandConfiguration(
-            commandName: "trace", abstract: "Both halves of a message, with the time between steps.",
+            commandName: "trace",
+            abstract: "Both halves of a message, with the time between steps.",
             discussion: "  tally trace DIR trades-0/collateral-1/42")
     }
 
@@ -254,8 +257,9 @@ struct TraceVerb<P: Program>: LedgerVerb {
         let directory = ledger.shards
         let word = verdict(trace)
         let style: Console.Style = word == "settled" ? .green : .yellow
-        print(Console.styled(directory.text(trace.message), .bold) + "  "
-            + Console.styled(word, style))
+        print(
+            Console.styled(directory.text(trace.message), .bold) + "  "
+                + Console.styled(word, style))
         if let cause = trace.cause {
             print("  because of  " + cause.text(directory, program))
         }

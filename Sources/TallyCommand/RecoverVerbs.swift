@@ -146,7 +146,8 @@ struct RecoverAccept<P: Program>: LedgerVerb {
     static var configuration: CommandConfiguration {
         CommandConfiguration(
             commandName: "accept",
-            abstract: "Serve from a log that is behind its mark or its peers, or ahead of the clock.",
+            abstract:
+                "Serve from a log that is behind its mark or its peers, or ahead of the clock.",
             discussion: """
                 What the mark or a peer has seen and the log does not hold is given up; audits call it \
                 lost from then on. Bring the right log back instead, if there is one.
@@ -163,7 +164,9 @@ struct RecoverAccept<P: Program>: LedgerVerb {
         let id = try ledger.shard(named: shard)
         let loss = try Recovery.accept(id, reason: reason, in: ledger, program: Q.self)
         if let mark = loss.mark {
-            print("\(shard): accepted to serve from behind its mark, \(shard)@\(mark.offset.rawValue)")
+            print(
+                "\(shard): accepted to serve from behind its mark, \(shard)@\(mark.offset.rawValue)"
+            )
         }
         for (peer, statement) in loss.statements {
             print(
@@ -176,7 +179,9 @@ struct RecoverAccept<P: Program>: LedgerVerb {
             print("\(shard): admitted that its log runs \(readable(nanoseconds: ahead)) ahead")
         }
         if loss.isNone, ahead == 0 {
-            print("\(shard): nothing is missing as far as its mark and its peers tell; nothing was changed")
+            print(
+                "\(shard): nothing is missing as far as its mark and its peers tell; nothing was changed"
+            )
         }
     }
 }

@@ -51,12 +51,11 @@ extension MessagingState {
     private mutating func foldSent(_ view: EventView) {
         guard let index = index(of: view) else { return }
         let sequence = view.sequence
-        if sequence != peers[index].next, rules.native || sequence < peers[index].next {
-            note(.sentOutOfSequence, view)
-        }
+        if sequence != peers[index].next, rules.native { note(.sentOutOfSequence, view) }
         peers[index].counts.sent &+= 1
-        if sequence >= peers[index].next {
-            peers[index].next = sequence.next
+        // A foreign log may hold its sends in any order.
+        if sequence >= peers[index].next || !rules.native {
+            peers[index].next = max(peers[index].next, sequence.next)
             if rules.answers {
                 peers[index].pending.set(
                     sequence,

@@ -87,7 +87,8 @@ struct VenueRunner: Sendable {
             var isDepositing = true
             var sequence: UInt64 = 0
             while let (shard, command) = workload.next() {
-                if case .deposit = command {} else if isDepositing {
+                if case .deposit = command {
+                } else if isDepositing {
                     // No trade before every account has its money.
                     while let done = try await group.next() {
                         if done { performed += 1 } else { refused += 1 }

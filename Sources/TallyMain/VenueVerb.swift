@@ -38,7 +38,8 @@ struct VenueRun: AsyncParsableCommand {
     @Option(help: "Probability that an envelope is lost, 0 to 1.")
     var loss = 0.0
 
-    @Option(name: .customLong("repeat"), help: "Probability that an envelope arrives twice, 0 to 1.")
+    @Option(
+        name: .customLong("repeat"), help: "Probability that an envelope arrives twice, 0 to 1.")
     var repetition = 0.0
 
     @Option(help: "Milliseconds of delay at most; envelopes overtake each other.")
@@ -77,7 +78,8 @@ struct VenueRun: AsyncParsableCommand {
         if !outcome.stops.isEmpty { throw Exit.findings }
         if !outcome.isSettled {
             Console.note(
-                "some messages are still pending or owed after a minute; run: tally orphans \(directory)")
+                "some messages are still pending or owed after a minute; run: tally orphans \(directory)"
+            )
             throw Exit.findings
         }
     }

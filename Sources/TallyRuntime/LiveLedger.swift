@@ -178,7 +178,9 @@ public final class LiveLedger<P: Program>: Sendable {
         return try await withCheckedThrowingContinuation { continuation in
             let isPosted = worker.post(
                 shard,
-                .read({ continuation.resume(returning: body($0)) }, { continuation.resume(throwing: $0) })
+                .read(
+                    { continuation.resume(returning: body($0)) },
+                    { continuation.resume(throwing: $0) })
             )
             if !isPosted {
                 continuation.resume(throwing: Refusal(.closing, "the ledger is closed"))
@@ -287,15 +289,18 @@ extension ShardState {
     ) throws -> ShardState {
         let snapshot = try Snapshot.newest(
             P.self, in: ledger, of: shard, log: log, skipped: report)
-        var state = snapshot ?? ShardState(
-            context: ledger.context(shard), manifest: ledger.manifest)
+        var state =
+            snapshot
+            ?? ShardState(
+                context: ledger.context(shard), manifest: ledger.manifest)
         try state.fold(log)
         guard state.messaging.anomalyCount == 0 else {
             let place = state.messaging.anomalies.first
             throw StoreError(
                 .damaged,
                 "the log of \(log.name) breaks a law of the protocol"
-                    + (place.map { " at \(log.name)@\($0.offset.rawValue): it \($0.code.text)" } ?? "")
+                    + (place.map { " at \(log.name)@\($0.offset.rawValue): it \($0.code.text)" }
+                        ?? "")
                     + "; it is not served; run: tally verify DIR")
         }
         return state

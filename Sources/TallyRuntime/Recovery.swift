@@ -36,7 +36,8 @@ public enum Recovery {
         try pump.run()
         let byOrigin = Dictionary(grouping: messages) { $0.channel.origin }
         for (origin, names) in byOrigin.sorted(by: { $0.key < $1.key }) {
-            try pump.take(.recover(plan: plan, names.sorted(), reason: Array(reason.utf8)), at: origin)
+            try pump.take(
+                .recover(plan: plan, names.sorted(), reason: Array(reason.utf8)), at: origin)
         }
         try pump.run(progress: progress)
         var report = Report()
@@ -66,7 +67,8 @@ public enum Recovery {
             .pending[message.sequence]
         guard pending != nil else {
             throw Refusal(
-                .notApplicable, "\(ledger.shards.text(message)) is not pending; nothing was changed")
+                .notApplicable, "\(ledger.shards.text(message)) is not pending; nothing was changed"
+            )
         }
         try pump.open(asks: false)
         let result = try pump.take(.force(message, reason: Array(reason.utf8)), at: origin)
@@ -107,7 +109,9 @@ public enum Recovery {
         var loss = Loss()
         loss.mark = writable.refusedMark?.position
         for peer in ledger.shards.all where peer != shard {
-            guard let statement = try statement(of: peer, about: shard, in: ledger) else { continue }
+            guard let statement = try statement(of: peer, about: shard, in: ledger) else {
+                continue
+            }
             let messaging = engine.machine.messaging
             let isFound =
                 statement.session == .none

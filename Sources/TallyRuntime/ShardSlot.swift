@@ -30,8 +30,9 @@ final class ShardSlot<P: Program> {
     private let transport: any Transport
     private let ownClient: Bytes16
     private var start: ShardState<P>
-    private var completions: [(through: Offset, CheckedContinuation<Performed, any Error>, Performed)] =
-        []
+    private var completions:
+        [(through: Offset, CheckedContinuation<Performed, any Error>, Performed)] =
+            []
     private var parked: [PendingCommand] = []
     private var awaited: [MessageName: [CheckedContinuation<Settled, any Error>]] = [:]
     private var newlyAwaited: [(MessageName, CheckedContinuation<Settled, any Error>)] = []

@@ -137,7 +137,8 @@ package enum Files {
             let count = unsafe bytes.withUnsafeBytes { buffer -> Int in
                 // In bounds: written < count.
                 let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[written...])
-                return unsafe pwrite(descriptor, rest.baseAddress, rest.count, off_t(offset + written))
+                return unsafe pwrite(
+                    descriptor, rest.baseAddress, rest.count, off_t(offset + written))
             }
             if count < 0 && errno == EINTR { continue }
             guard count > 0 else { throw failure("write", path) }

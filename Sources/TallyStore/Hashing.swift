@@ -65,7 +65,8 @@ extension Digest {
         self = unsafe digest.withUnsafeBytes { bytes in
             // In bounds: a SHA-256 has 32 bytes.
             func word(_ at: Int) -> UInt64 {
-                UInt64(littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+                UInt64(
+                    littleEndian: unsafe bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
             }
             return Digest((word(0), word(8), word(16), word(24)))
         }

@@ -88,7 +88,8 @@ public struct Manifest: Equatable, Sendable {
         func bad(_ what: String) -> StoreError {
             StoreError(
                 .manifest,
-                "the manifest \(path) cannot be used: \(what); bring it back from a copy of the ledger")
+                "the manifest \(path) cannot be used: \(what); bring it back from a copy of the ledger"
+            )
         }
         // The version first: a newer manifest may have another shape.
         if let kind = try? JSONDecoder().decode(Kind.self, from: Data(bytes)) {

@@ -30,7 +30,9 @@ public final class WriterLock {
         var request = Self.wholeFile(F_WRLCK)
         guard unsafe fcntl(opened, Self.setCommand, &request) == 0 else {
             let reason = errno
-            let holder = (try? Files.read(path, max: 4096)).map { String(decoding: $0, as: UTF8.self) }
+            let holder = (try? Files.read(path, max: 4096)).map {
+                String(decoding: $0, as: UTF8.self)
+            }
             close(opened)
             guard reason == EAGAIN || reason == EACCES else {
                 errno = reason

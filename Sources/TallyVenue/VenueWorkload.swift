@@ -146,7 +146,6 @@ public struct VenueWorkload: Sendable {
     }
 }
 
-
 extension SplitMix64 {
     /// A number from 0 to one below the bound; the bias of the remainder does not matter here.
     mutating func index(below bound: Int) -> Int { Int(next() % UInt64(bound)) }

@@ -160,6 +160,24 @@ struct ReceiverSideTests {
         #expect(joined.orphans.map(\.class) == [.undelivered])
     }
 
+    @Test("sequences from all over, up to the greatest, are joined without a place for each between")
+    func sparse() throws {
+        let sequences: [UInt64] = [
+            1, 2, 70, 60_000, 70_000, 1 << 40, 1 << 40 + 1, .max - 70, .max - 1, .max, 3, 71, 500,
+        ]
+        let a = sequences.enumerated().map {
+            HandCommit(10 + UInt64($0.offset), Hand.sent(2, $0.element))
+        }
+        let b = sequences.reversed().enumerated().map {
+            HandCommit(100 + UInt64($0.offset), Hand.received(1, $0.element))
+        }
+        let (summary, findings, orphans) = try join(oneWay, a, b)
+        #expect(summary.matched == 13 && findings.isEmpty && orphans.isEmpty)
+        let (half, _, rest) = try join(oneWay, a, Array(b.prefix(6)))
+        #expect(half.matched == 6 && half.undelivered == 7)
+        #expect(rest.map(\.message.sequence.rawValue) == sequences.prefix(7).sorted())
+    }
+
     @Test("many messages in flight, settled in a scattered order, against a count by hand")
     func scattered() throws {
         var random = SplitMix64(seed: 11)

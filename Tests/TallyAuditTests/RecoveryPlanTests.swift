@@ -69,7 +69,7 @@ struct RecoveryPlanTests {
         // The first act: the plan's own re-emission, and what the peer does with it.
         let acting = try LedgerDuel(next.ledger, scratch: duel.scratch, clock: next.clock)
         try acting.connect()
-        try acting.input(a, .recover(plan: plan.id, plan.messages))
+        try acting.input(a, .recover(plan: plan.id, plan.messages, reason: Array("drill".utf8)))
         try acting.deliver()
         try acting.close()
         let begun = try plan.currency(for: try duel.audit())

@@ -194,7 +194,7 @@ struct ReplayTests {
         let duel = try talk()
         let lost = try duel.send(a, b, [0])
         try duel.deliver { $0.isDelivery }
-        try duel.input(a, .recover(plan: Bytes16(low: 4, high: 4), [lost]))
+        try duel.input(a, .recover(plan: Bytes16(low: 4, high: 4), [lost], reason: []))
         try duel.deliver { $0.isAnswer }
         try duel.close()
         let audit = try duel.audit()
