@@ -29,10 +29,10 @@ public struct AuditShard {
 /// outside. Every log's end is taken twice. What stood in any log at the first reading was sent
 /// before it, so its sends are in what the second reading saw. A log that moved in between is
 /// therefore cut at time T, the lowest first end of all logs that moved, and so is every other log:
-/// the hybrid clock puts a send before its receipt, so "through time T" is causally closed, and a log
-/// that did not move holds nothing that the first reading did not see. An idle log bounds nothing.
-/// The ends are taken again when T would be far behind. A ledger without a running writer is read to
-/// its end.
+/// the hybrid clock puts a send before its receipt, so "through time T" is causally closed, and a
+/// log that did not move holds nothing that the first reading did not see. An idle log bounds
+/// nothing. The ends are taken again when T would be far behind. A ledger without a running writer
+/// is read to its end.
 public final class AuditLedger {
     public struct Options: Sendable {
         /// How much of each file is checked before it is opened.
@@ -54,8 +54,8 @@ public final class AuditLedger {
 
     /// Opens a ledger.
     ///
-    /// - Throws: ``TallyStore/StoreError`` when there is no ledger or no usable manifest; what is wrong
-    ///   with a shard is its ``AuditShard/problem``.
+    /// - Throws: ``TallyStore/StoreError`` when there is no ledger or no usable manifest; what is
+    ///   wrong with a shard is its ``AuditShard/problem``.
     public convenience init(
         _ directory: String, options: Options = Options()
     ) throws(StoreError) {
@@ -176,9 +176,9 @@ public final class AuditLedger {
 
     /// Runs a pass over the logs so that what it returns was read whole.
     ///
-    /// A log without a running writer is read without a slot. When a writer started meanwhile, pages
-    /// may have changed under the reader, silently: then the logs concerned are opened again with a
-    /// slot, and the pass is repeated. The cut stays the same, because a log only grows.
+    /// A log without a running writer is read without a slot. When a writer started meanwhile,
+    /// pages may have changed under the reader, silently: then the logs concerned are opened again
+    /// with a slot, and the pass is repeated. The cut stays the same, because a log only grows.
     func reading<R>(_ pass: () throws -> R) throws -> R {
         var attempt = 1
         while true {

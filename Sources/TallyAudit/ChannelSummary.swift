@@ -47,8 +47,8 @@ public struct ChannelSummary: Equatable, Sendable {
         /// Acknowledgements and timeouts whose receipt was lost.
         var lostAcknowledged: UInt64 = 0
         var lostTimedOut: UInt64 = 0
-        /// Sends without a matching receipt: closed as lost, or timed out by force, or settled with the
-        /// receipt lost, outside or unknown.
+        /// Sends without a matching receipt: closed as lost, or timed out by force, or settled with
+        /// the receipt lost, outside or unknown.
         var closedSends: UInt64 = 0
         var forced: UInt64 = 0
         /// Sends that an accepted loss closed.

@@ -42,7 +42,8 @@ public enum Position: Equatable, Sendable {
 
     /// Reads `trades-0@120,collateral-0@88`, an RFC 3339 time, or `-90s`, `-15m`, `-1h`, `-2d`.
     ///
-    /// - Throws: ``TallyStore/StoreError/Code/malformed`` or ``TallyStore/StoreError/Code/unknown``.
+    /// - Throws: ``TallyStore/StoreError/Code/malformed`` or
+    ///   ``TallyStore/StoreError/Code/unknown``.
     public init(_ text: String, _ directory: ShardDirectory) throws(StoreError) {
         if text.hasPrefix("-") {
             guard let nanoseconds = Self.span(text.dropFirst()) else {
@@ -65,7 +66,8 @@ public enum Position: Equatable, Sendable {
             guard let shard = directory.id(of: String(halves[0])) else {
                 throw StoreError(
                     .unknown,
-                    "there is no shard \(halves[0]); there are \(directory.names.joined(separator: ", "))"
+                    "there is no shard \(halves[0]); there are "
+                        + directory.names.joined(separator: ", ")
                 )
             }
             guard offsets.updateValue(Offset(offset), forKey: shard) == nil else {

@@ -71,8 +71,8 @@ struct MessageEntry {
 /// Sequences near each other live in a ring indexed by sequence; what does not fit its span (one
 /// message pending for a long time, sequences from all over) lives aside in a dictionary.
 ///
-/// Invariants: the ring covers `base ..< base + capacity`, and a place in it belongs to one sequence at a
-/// time; a sequence is held in one of the two.
+/// Invariants: the ring covers `base ..< base + capacity`, and a place in it belongs to one
+/// sequence at a time; a sequence is held in one of the two.
 struct EntryTable {
     private var ring: ContiguousArray<MessageEntry> = []
     private var base: UInt64 = 0
@@ -94,8 +94,8 @@ struct EntryTable {
         return !aside.isEmpty && aside[key] != nil
     }
 
-    /// Changes the entry of a sequence, a new one when there is none; removes it when the closure returns
-    /// false.
+    /// Changes the entry of a sequence, a new one when there is none; removes it when the closure
+    /// returns false.
     @inline(__always)
     mutating func update(_ sequence: SequenceNumber, _ body: (inout MessageEntry) -> Bool) {
         let key = sequence.rawValue

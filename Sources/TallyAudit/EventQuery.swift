@@ -76,7 +76,8 @@ public struct EventQuery: Sendable {
 
     /// Visits the events that the query names, until the closure returns false.
     ///
-    /// Shards are merged by (timestamp, shard, offset). No transaction is open while the closure runs.
+    /// Shards are merged by (timestamp, shard, offset). No transaction is open while the closure
+    /// runs.
     ///
     /// - Parameter cut: `nil`: everything there is.
     /// - Returns: Shards that could not be read to the end of what was asked.

@@ -15,7 +15,8 @@ struct HalfEvent {
     /// Of a `sent` or `received`: the digest of the message; none when bytes are not compared.
     var digest = Digest.none
 
-    /// The message of a `sent`, `received`, `answered`, `acknowledged` or `timedOut`; `nil` for others.
+    /// The message of a `sent`, `received`, `answered`, `acknowledged` or `timedOut`; `nil` for
+    /// others.
     static func name(_ view: EventView, _ kind: EventKind, in shard: ShardID) -> MessageName? {
         switch kind {
         case .sent, .acknowledged, .timedOut:

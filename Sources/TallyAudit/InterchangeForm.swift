@@ -9,10 +9,10 @@ import TallyCore
 ///     header
 ///     format      "tally-events"
 ///     version     1
-///     native      true: made by writers of ours; an import of it is a copy. Absent: a foreign system
+///     native      true: made by writers of ours, an import is a copy; absent: a foreign system
 ///     ledger      the ledger's name
-///     id          32 hexadecimal digits; absent in a file made elsewhere: the first 16 bytes of the
-///                 SHA-256 of the header line stand for it
+///     id          32 hexadecimal digits; absent in a file made elsewhere: then the first 16 bytes
+///                 of the SHA-256 of the header line (without its newline) stand for it
 ///     program     the program that made it
 ///     answers     false: a one-way system, a receipt settles a message; absent: true
 ///     ordered     false: messages of a channel arrive in any order; absent: true
@@ -37,7 +37,8 @@ import TallyCore
 ///     reason           timedOut, reemitted, conflicted, intervened
 ///     deadline         sent, received
 ///     cause            sent, answered, acknowledged, timedOut, noted
-///     correlation      commanded, sent, received, answered, acknowledged, timedOut, noted; 32 digits
+///     correlation      commanded, sent, received, answered, acknowledged, timedOut, noted;
+///                      32 digits
 ///     nonce            opened; 32 hexadecimal digits
 ///     foldVersion      opened
 ///     client           commanded; 32 digits
@@ -62,8 +63,8 @@ import TallyCore
 ///
 /// A peer that the ledger does not have (such a log is well-formed, and an anomaly) is `shard-#N`.
 ///
-/// The log of a shard begins at offset 1, or at the lower end of its window; then the previous head of
-/// its first commit is the seed, as in a whole log.
+/// The log of a shard begins at offset 1, or at the lower end of its window: there its first commit
+/// stands under that offset, with the seed as its previous head, as in a whole log.
 public enum InterchangeForm {
     public static let format = "tally-events"
     public static let version: UInt64 = 1

@@ -1,8 +1,8 @@
 import TallyCore
 import TallyStore
 
-/// The logs of a ledger while it is imported: collects the events of each shard's next commit, checks and
-/// appends it when the commit is over.
+/// The logs of a ledger while it is imported: collects the events of each shard's next commit, checks
+/// and appends it when the commit is over.
 struct ImportLogs {
     private let ledger: Ledger
     private var shards: [Shard]
@@ -49,7 +49,7 @@ struct ImportLogs {
 
     /// Adds one event to the commit it belongs to.
     ///
-    /// - Throws: ``TallyStore/StoreError`` with the number of the line that is not well-formed, which
+    /// - Throws: ``TallyStore/StoreError`` with the number of the line that is not well-formed; it
     ///   may be an earlier one.
     mutating func append(_ record: InterchangeRecord, line: Int) throws {
         let index = Int(record.shard.rawValue) - 1

@@ -36,8 +36,8 @@ struct InterchangeReader {
 
     /// Reads one line.
     ///
-    /// The keys are checked against the kind here; their values are checked against the byte table when
-    /// the commit is sealed.
+    /// The keys are checked against the kind here; their values are checked against the byte table
+    /// when the commit is sealed.
     mutating func record(_ line: Span<UInt8>) throws(InterchangeFault) -> InterchangeRecord {
         var record = InterchangeRecord()
         var scanner = InterchangeScanner()

@@ -1,6 +1,6 @@
 /// Reads the tokens of one line of JSON: objects, arrays, strings, whole numbers, true and false.
-/// Strict: what RFC 8259 does not allow is a fault, and so is what the interchange form has no use for
-/// (null, fractions, exponents, signs).
+/// Strict: what RFC 8259 does not allow is a fault, and so is what the interchange form has no use
+/// for (null, fractions, exponents, signs).
 ///
 /// The line is handed to each call, so that nothing is copied but what the caller keeps.
 struct InterchangeScanner {

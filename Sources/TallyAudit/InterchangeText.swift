@@ -94,8 +94,8 @@ extension [UInt8] {
 
 /// The bytes that base64 text stands for.
 ///
-/// - Returns: `nil` unless the text is the one that these bytes are written as: padded, no spaces, and
-///   the bits behind the last byte zero.
+/// - Returns: `nil` unless the text is the one that these bytes are written as: padded, no spaces,
+///   and the bits behind the last byte zero.
 func decode(base64 text: Span<UInt8>) -> [UInt8]? {
     guard text.count % 4 == 0 else { return nil }
     guard text.count > 0 else { return [] }

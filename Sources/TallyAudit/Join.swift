@@ -27,19 +27,19 @@ public struct Joined: Sendable {
 
 /// Puts the two halves of every message together in one pass over all logs.
 ///
-/// The logs are merged by (timestamp, shard). A message whose halves agree leaves memory as soon as it
-/// is settled, so memory follows what is in flight. Whatever does not happen exactly once (a second
-/// receipt, a receipt behind the settlement) is named in the first pass and read again, whole, in a
-/// second one: memory follows those, too. Times order nothing but this: a receipt that comes before
-/// its send (foreign clocks) is matched all the same, and only what is unmatched at the end is
-/// classified.
+/// The logs are merged by (timestamp, shard). A message whose halves agree leaves memory as soon as
+/// it is settled, so memory follows what is in flight. Whatever does not happen exactly once (a
+/// second receipt, a receipt behind the settlement) is named in the first pass and read again,
+/// whole, in a second one: memory follows those, too. Times order nothing but this: a receipt that
+/// comes before its send (foreign clocks) is matched all the same, and only what is unmatched at
+/// the end is classified.
 public enum Join {
     /// Joins a ledger.
     ///
     /// - Parameters:
     ///   - cut: `nil`: everything there is.
-    ///   - comparesBytes: Whether messages are hashed, so that other bytes under the same name are seen.
-    ///     Without it two halves of one name match; a one-way ledger is always hashed.
+    ///   - comparesBytes: Whether messages are hashed, so that other bytes under the same name are
+    ///     seen. Without it two halves of one name match; a one-way ledger is always hashed.
     ///   - progress: Called now and then with the events read so far.
     /// - Complexity: O(events), and O(in flight) memory.
     public static func run(
@@ -113,9 +113,11 @@ private final class JoinPass {
     private let audit: AuditLedger
     private let comparesBytes: Bool
     private var context: JoinContext
+    private let excluded: Set<ShardID>
     private var problems: [ShardID: StoreError]
     private var channels: [Channel: ChannelPass] = [:]
-    /// By shard and peer: the channel that was used last, so that no dictionary is touched per event.
+    /// By shard and peer: the channel that was used last, so that no dictionary is touched per
+    /// event.
     private var recent: [(outgoing: ChannelPass?, incoming: ChannelPass?)]
     private var events: UInt64 = 0
     private var orphans: [Orphan] = []
@@ -130,6 +132,7 @@ private final class JoinPass {
         self.comparesBytes = comparesBytes
         context = JoinContext(answers: audit.manifest.hasAnswers, cut: cut)
         context.windows = Set(audit.manifest.windows.keys)
+        self.excluded = Set(excluded.keys)
         problems = excluded
         recent = Array(repeating: (nil, nil), count: audit.shards.count + 1)
         for shard in audit.shards {
@@ -141,7 +144,7 @@ private final class JoinPass {
 
     private func readers(only: Set<MessageName>? = nil) -> [HalfReader] {
         audit.shards.compactMap { shard in
-            guard let log = shard.log else { return nil }
+            guard let log = shard.log, !excluded.contains(shard.shard) else { return nil }
             return HalfReader(
                 shard.shard, log, through: context.cut.through(shard.shard),
                 shardCount: audit.shards.count, comparesBytes: comparesBytes, only: only)

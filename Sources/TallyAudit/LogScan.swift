@@ -124,7 +124,7 @@ struct ChainScan {
                     let isFirst = commits == 0
                     let what =
                         isFirst
-                        ? "does not begin with the seed of this ledger and shard: the log is another's"
+                        ? "does not begin with the seed of this ledger and shard: it is another's"
                         : "does not name the head of the commit before it, which is \(head)"
                     findings.append(
                         VerifyFinding(

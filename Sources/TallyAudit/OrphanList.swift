@@ -28,8 +28,8 @@ public struct OrphanList: Sendable {
     /// Finds the orphans of a ledger.
     ///
     /// - Parameters:
-    ///   - olderThan: Nanoseconds; `nil`: 10 s for messages whose origin has a running writer, none for
-    ///     the others.
+    ///   - olderThan: Nanoseconds; `nil`: 10 s for messages whose origin has a running writer, none
+    ///     for the others.
     ///   - comparesBytes: See ``Join/run(_:at:comparesBytes:progress:)``.
     public init(
         _ audit: AuditLedger, at cut: Cut? = nil, olderThan: UInt64? = nil,

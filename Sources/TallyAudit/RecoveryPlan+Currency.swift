@@ -24,9 +24,9 @@ public struct PlanCurrency: Sendable {
 extension RecoveryPlan {
     /// Compares the plan with the logs as they are now.
     ///
-    /// A log has not moved when only `opened` and `witnessed` stand behind the plan's offset, or when a
-    /// `reemitted` that names the plan does. Once one log has such an event the plan is being applied:
-    /// what other logs received because of it is no move against it.
+    /// A log has not moved when only `opened` and `witnessed` stand behind the plan's offset, or
+    /// when a `reemitted` that names the plan does. Once one log has such an event the plan is
+    /// being applied: what other logs received because of it is no move against it.
     ///
     /// - Throws: ``TallyStore/StoreError/Code/malformed`` when the plan is another ledger's.
     public func currency(for audit: AuditLedger) throws -> PlanCurrency {

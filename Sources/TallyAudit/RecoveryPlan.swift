@@ -6,11 +6,11 @@
 public import TallyCore
 public import TallyStore
 
-/// What to do about each orphan of a ledger at rest; made by reading alone, and the same for the same
-/// logs.
+/// What to do about each orphan of a ledger at rest; made by reading alone, and the same for the
+/// same logs.
 ///
-/// The text is JSON lines: a header, one line per shard, one per message, and the plan's id, the first
-/// 16 bytes of SHA-256 over all lines before.
+/// The text is JSON lines: a header, one line per shard, one per message, and the plan's id, the
+/// first 16 bytes of SHA-256 over all lines before.
 ///
 ///     {"format":"tally-plan","version":1,"ledger":"hex","shards":2,"entries":1}
 ///     {"shard":"trades-0","offset":17,"head":"hex"}
@@ -28,7 +28,8 @@ public struct RecoveryPlan: Equatable, Sendable {
     }
 
     public enum Action: String, Sendable {
-        /// The destination answers again from its log, or records expiry, or decides for the first time.
+        /// The destination answers again from its log, or records expiry, or decides for the first
+        /// time.
         case reemit = "re-emit"
         /// The destination owes the answer, or its log cannot be read.
         case wait
@@ -63,8 +64,8 @@ public struct RecoveryPlan: Equatable, Sendable {
         if let live = audit.shards.first(where: \.isLive) {
             throw StoreError(
                 .held,
-                "shard \(live.name) is being written by \(live.writer ?? "a process"), which recovers by"
-                    + " itself; a plan is made for a ledger at rest")
+                "shard \(live.name) is being written by \(live.writer ?? "a process"), which"
+                    + " recovers by itself; a plan is made for a ledger at rest")
         }
         guard !audit.manifest.isSealed, audit.manifest.hasAnswers, audit.manifest.isNative else {
             throw StoreError(

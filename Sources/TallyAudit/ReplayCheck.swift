@@ -27,8 +27,8 @@ public struct CheckedShard: Sendable {
     public var notes: [String] = []
 }
 
-/// Decides every recorded stimulus again, from the state before it, and compares kinds, peers, bytes,
-/// outcomes and correlations with what the log holds behind it.
+/// Decides every recorded stimulus again, from the state before it, and compares kinds, peers,
+/// bytes, outcomes and correlations with what the log holds behind it.
 ///
 /// A decision's answers, notes and sends stand behind its stimulus in that order and in its commit;
 /// `opened`, `witnessed`, `reemitted`, `conflicted` and `intervened` stand between decisions.
@@ -43,7 +43,7 @@ public enum ReplayCheck {
                 .unknown,
                 audit.manifest.isNative
                     ? "decisions can be checked only by the program that made them"
-                        + " (\(audit.manifest.program.isEmpty ? "unnamed" : audit.manifest.program))"
+                        + " (\(audit.manifest.program))"
                     : "an imported foreign log holds no decisions of a program")
         }
         let cut = cut ?? audit.cut
@@ -140,8 +140,8 @@ private struct DecisionCheck<P: Program> {
                 let version = view.event.foldVersion
                 if version != P.foldVersion {
                     notes.append(
-                        "\(context.directory.address(context.shard, view.offset)) was opened by fold"
-                            + " version \(version), this program has \(P.foldVersion)")
+                        "\(context.directory.address(context.shard, view.offset)) was opened by"
+                            + " fold version \(version), this program has \(P.foldVersion)")
                 }
             case .reemitted, .conflicted, .witnessed, .intervened: finish()
             }

@@ -6,7 +6,8 @@ public struct Trace: Sendable {
     /// One event, and how long after the one before it.
     public struct Step: Equatable, Sendable {
         public var event: AuditEvent
-        /// Nanoseconds since the step before; negative where foreign clocks differ; `nil` for the first.
+        /// Nanoseconds since the step before; negative where foreign clocks differ; `nil` for the
+        /// first.
         public var sincePrevious: Int64?
     }
 

@@ -139,8 +139,8 @@ extension VerifyPass {
         for shard in directory.all {
             guard excluded[shard] == nil, let state = states[shard] else {
                 leaveUnchecked(
-                    "books: the program's own law, because \(directory.name(of: shard)) was not read"
-                )
+                    "books: the program's own law, because \(directory.name(of: shard)) was not"
+                        + " read")
                 return
             }
             cut.append((state.context, state.application))
@@ -228,7 +228,7 @@ struct FoldCheck<P: Program> {
             VerifyFinding(
                 .fold, "snapshot-differs", shard, offset,
                 text:
-                    "the snapshot of \(log.name) at \(offset.rawValue) is not what the log folds to;"
-                    + " remove it: it is made anew"))
+                    "the snapshot of \(log.name) at \(offset.rawValue) is not what the log folds"
+                    + " to; remove it: it is made anew"))
     }
 }

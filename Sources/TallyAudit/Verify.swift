@@ -193,7 +193,7 @@ final class VerifyPass<P: Program> {
         guard let mark = Mark.read(ledger.markPath(of: shard)) else {
             if audit.cut.through(shard) != .none {
                 note(
-                    "\(directory.name(of: shard)) has no mark: a lost tail would not be noticed by it"
+                    "\(directory.name(of: shard)) has no mark: it would not notice a lost tail"
                 )
             }
             return

@@ -79,7 +79,8 @@ public struct VerifyReport: Sendable {
     /// Whether a shard could not be checked as deep as asked.
     public var isPartial: Bool
 
-    /// No finding, and something was checked at every level asked for: nothing checked is a failure.
+    /// No finding, and something was checked at every level asked for: nothing checked is a
+    /// failure.
     public var isClean: Bool {
         findings.isEmpty && !levels.isEmpty && levels.allSatisfy(\.isChecked)
     }

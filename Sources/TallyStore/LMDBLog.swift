@@ -32,8 +32,8 @@ public final class LMDBLog: LogStore {
 
     /// Opens a shard's log in a directory that holds a `data.mdb`. The structure was checked before.
     ///
-    /// - Parameter first: The offset that the first commit of an empty log must have; not 1 only for
-    ///   an import that holds a window of a log.
+    /// - Parameter first: The offset that the first commit of an empty log must have; not 1 only
+    ///   for an import that holds a window of a log.
     /// - Throws: ``StoreError``.
     public init(
         directory: String, name: String, ledger: Bytes16, shard: ShardID, access: Access,

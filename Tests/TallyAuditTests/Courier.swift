@@ -2,9 +2,9 @@ import TallyCore
 
 /// The test program: a message's first byte says what its receiver is to do.
 ///
-/// Message: 0 accept, 1 reject, 2 answer later, 3 accept and send the rest on (the destination, then
-/// its message). Command: 1 send (destination, seconds to the deadline or 0, the message), 2 answer all
-/// that is owed (accepted), 3 note (the rest), 4 be refused.
+/// Message: 0 accept, 1 reject, 2 answer later, 3 accept and send the rest on (the destination,
+/// then its message). Command: 1 send (destination, seconds to the deadline or 0, the message), 2
+/// answer all that is owed (accepted), 3 note (the rest), 4 be refused.
 enum Courier: Program {
     struct State: Equatable, Sendable {
         var owed: [MessageName] = []
@@ -92,7 +92,9 @@ enum Courier: Program {
             let notes = reader.read(UInt64.self), let broken = reader.read(UInt64.self),
             let count = reader.read(UInt32.self)
         else { return nil }
-        (state.applied, state.outcomes, state.notes, state.broken) = (applied, outcomes, notes, broken)
+        (state.applied, state.outcomes, state.notes, state.broken) = (
+            applied, outcomes, notes, broken
+        )
         for _ in 0..<count {
             guard let origin = reader.read(UInt32.self), let destination = reader.read(UInt32.self),
                 let sequence = reader.readSequence()

@@ -6,9 +6,9 @@ import TallyStore
 /// A directory that goes away with the test.
 final class Scratch {
     let path: String
-    init() {
+    init() throws {
         path = NSTemporaryDirectory() + "tally-audit-\(UUID().uuidString)"
-        try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     }
     deinit { try? FileManager.default.removeItem(atPath: path) }
 }
@@ -30,7 +30,6 @@ final class LedgerDuel {
 
     static let a = ShardID(1)
     static let b = ShardID(2)
-    static let names = ["a", "b", "c", "d"]
 
     let scratch: Scratch
     let ledger: Ledger
@@ -44,11 +43,10 @@ final class LedgerDuel {
     private var nonces = SplitMix64(seed: 5)
 
     init(shards: Int = 2, ordered: Bool = true, connected: Bool = true) throws {
-        scratch = Scratch()
-        let names = Array(Self.names.prefix(shards))
+        scratch = try Scratch()
         var manifest = Manifest(
             name: "duel", id: Bytes16(low: 7, high: 8), program: Courier.name,
-            shards: ShardDirectory(names)!)
+            shards: Hand.directory(shards))
         manifest.isOrdered = ordered
         ledger = try Ledger.create(scratch.path + "/ledger", manifest)
         options.retries = false
@@ -155,7 +153,7 @@ final class LedgerDuel {
     func send(
         _ shard: ShardID, _ other: ShardID, _ message: [UInt8] = [0], deadline: UInt8 = 0
     ) throws -> MessageName {
-        let next = nodes[shard]!.machine.messaging.peer(other)!.next
+        let next = nodes[shard]?.machine.messaging.peer(other)?.next ?? .none
         try command(shard, [1, UInt8(other.rawValue), deadline] + message)
         return MessageName(from: shard, to: other, next)
     }
@@ -163,7 +161,8 @@ final class LedgerDuel {
     func folded(_ shard: ShardID) throws -> ShardState<Courier> {
         var state = ShardState<Courier>(
             context: ledger.context(shard), manifest: ledger.manifest)
-        try state.fold(nodes[shard]!.store.log)
+        guard let node = nodes[shard] else { preconditionFailure("the shard is closed") }
+        try state.fold(node.store.log)
         return state
     }
 }
@@ -252,12 +251,19 @@ enum Hand {
         return (event, [])
     }
 
+    static func directory(_ shards: Int) -> ShardDirectory {
+        guard let directory = ShardDirectory(Array(["a", "b", "c", "d"].prefix(shards))) else {
+            preconditionFailure("one to four shards")
+        }
+        return directory
+    }
+
     static func manifest(
         _ shards: Int = 2, native: Bool = true, answers: Bool = true, ordered: Bool = true
     ) -> Manifest {
         var manifest = Manifest(
             name: "hand", id: Bytes16(low: 1, high: 2), program: "",
-            shards: ShardDirectory(Array(LedgerDuel.names.prefix(shards)))!)
+            shards: directory(shards))
         manifest.isNative = native
         manifest.hasAnswers = answers
         manifest.isOrdered = ordered
@@ -281,7 +287,9 @@ enum Hand {
         }
     }
 
-    static func log(_ manifest: Manifest, _ shard: UInt32, _ commits: [HandCommit]) throws -> MemoryLog {
+    static func log(_ manifest: Manifest, _ shard: UInt32, _ commits: [HandCommit]) throws
+        -> MemoryLog
+    {
         let log = MemoryLog(
             name: manifest.shards.name(of: ShardID(shard)), ledger: manifest.id,
             shard: ShardID(shard))
@@ -311,8 +319,8 @@ enum Hand {
         return commits
     }
 
-    /// Builds a ledger again in another directory, its logs changed by the closure; marks and snapshots
-    /// are not taken along.
+    /// Builds a ledger again in another directory, its logs changed by the closure; marks and
+    /// snapshots are not taken along.
     static func rebuild(
         _ ledger: Ledger, at path: String,
         _ change: (ShardID, [HandCommit]) -> [HandCommit] = { $1 }

@@ -49,7 +49,8 @@ struct LostTailTests {
         #expect(duel.nodes[shard]?.machine.stop == nil)
     }
 
-    @Test("an origin that lost its sends: their receipts are lost, not unsent, and the books balance")
+    @Test(
+        "an origin that lost its sends: their receipts are lost, not unsent, and the books balance")
     func origin() throws {
         let first = try LedgerDuel()
         try first.send(a, b)

@@ -160,7 +160,8 @@ struct ReceiverSideTests {
         #expect(joined.orphans.map(\.class) == [.undelivered])
     }
 
-    @Test("sequences from all over, up to the greatest, are joined without a place for each between")
+    @Test(
+        "sequences from all over, up to the greatest, are joined without a place for each between")
     func sparse() throws {
         let sequences: [UInt64] = [
             1, 2, 70, 60_000, 70_000, 1 << 40, 1 << 40 + 1, .max - 70, .max - 1, .max, 3, 71, 500,

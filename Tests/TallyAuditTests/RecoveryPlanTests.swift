@@ -58,7 +58,9 @@ struct RecoveryPlanTests {
         expectRefused(text + text, "twice")
     }
 
-    @Test("a session and what it witnesses move no log; a command does; the plan's own act resumes it")
+    @Test(
+        "a session and what it witnesses move no log; a command does; the plan's own act resumes it"
+    )
     func moved() throws {
         let (duel, plan) = try orphaned()
         #expect(try plan.isCurrent(for: try duel.audit()))

@@ -43,7 +43,9 @@ struct ReplayTests {
         #expect(opaque.shards.allSatisfy { $0.stateDigest == nil })
     }
 
-    @Test("from a snapshot the result is that from zero, and a snapshot behind the position is not used")
+    @Test(
+        "from a snapshot the result is that from zero, and one behind the position is not used"
+    )
     func snapshot() throws {
         let duel = try talk()
         try duel.close()
@@ -74,9 +76,10 @@ struct ReplayTests {
                 == .time(Timestamp("2026-11-23T12:00:00Z")!))
         #expect(try Position("-90s", directory) == .before(nanoseconds: 90_000_000_000))
         #expect(try Position("-2d", directory) == .before(nanoseconds: 172_800_000_000_000))
-        for bad in ["", "-", "-h", "-1w", "-1.5h", "-99999999999d", "12:00", "trades-0@", "trades-0@x",
-            "trades-0@1,", "trades-0@1@2", "trades-0@1,trades-0@2"]
-        {
+        for bad in [
+            "", "-", "-h", "-1w", "-1.5h", "-99999999999d", "12:00", "trades-0@", "trades-0@x",
+            "trades-0@1,", "trades-0@1@2", "trades-0@1,trades-0@2",
+        ] {
             #expect(throws: StoreError(.malformed, "")) { try Position(bad, directory) }
         }
         #expect(throws: StoreError(.unknown, "")) { try Position("nobody@1", directory) }
@@ -105,7 +108,8 @@ struct ReplayTests {
         }
     }
 
-    @Test("every filter of a query does what a filter of everything would", arguments: [false, true])
+    @Test(
+        "every filter of a query does what a filter of everything would", arguments: [false, true])
     func queries(isReverse: Bool) throws {
         let duel = try talk()
         try duel.close()
@@ -146,7 +150,8 @@ struct ReplayTests {
         #expect(isReverse || head == audit[b].end?.head)
     }
 
-    @Test("deciding again gives what was decided; another program is caught at its first difference")
+    @Test(
+        "deciding again gives what was decided; another program is caught at its first difference")
     func check() throws {
         let duel = try talk()
         try duel.close()
@@ -201,7 +206,9 @@ struct ReplayTests {
         let settled = try Trace(MessageName(from: a, to: b, SequenceNumber(2)), audit)
         #expect(settled.verdict == .settled)
         #expect(
-            settled.steps.map { $0.event.event.kind } == [.sent, .received, .answered, .acknowledged])
+            settled.steps.map { $0.event.event.kind } == [
+                .sent, .received, .answered, .acknowledged,
+            ])
         #expect(settled.steps.map { $0.sincePrevious == nil } == [true, false, false, false])
         #expect(settled.steps.allSatisfy { $0.sincePrevious ?? 0 >= 0 })
         #expect(settled.cause?.event.kind == .commanded)

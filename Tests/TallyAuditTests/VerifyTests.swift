@@ -50,7 +50,7 @@ struct VerifyTests {
 
     @Test("a ledger with nothing in it is not clean: nothing was checked")
     func nothing() throws {
-        let scratch = Scratch()
+        let scratch = try Scratch()
         let ledger = try Ledger.create(scratch.path + "/empty", Hand.manifest())
         let report = try Verify.run(Opaque.self, try AuditLedger(ledger.directory))
         #expect(report.findings.isEmpty && !report.isClean)
@@ -83,7 +83,9 @@ struct VerifyTests {
         #expect(codes(try Verify.run(Courier.self, try duel.audit())) == ["structure"])
     }
 
-    @Test("a flipped byte in a commit is found with its place, and the others go on", arguments: 0..<12)
+    @Test(
+        "a flipped byte in a commit is found with its place, and the others go on",
+        arguments: 0..<12)
     func flipped(_ seed: UInt64) throws {
         let duel = try busy()
         let path = duel.ledger.dataPath(of: b)
@@ -224,14 +226,16 @@ struct VerifyTests {
         ]
         let b = [
             HandCommit(
-                5, Hand.opened(), Hand.received(1, 1), Hand.answered(1, 1), Hand.received(1, 4, [4]),
+                5, Hand.opened(), Hand.received(1, 1), Hand.answered(1, 1),
+                Hand.received(1, 4, [4]),
                 Hand.received(1, 5), Hand.received(1, 6))
         ]
         let report = try Verify.run(
             Opaque.self, try Hand.audit(Hand.manifest(ordered: false), [a, b]))
         #expect(
             codes(report).isSuperset(of: [
-                "outcome-differs", "unfounded", "timeout-without-expiry", "conflicting", "overruled",
+                "outcome-differs", "unfounded", "timeout-without-expiry", "conflicting",
+                "overruled",
                 "unsent", "books",
             ]))
         for finding in report.findings where finding.level == .halves {

@@ -103,7 +103,7 @@ enum StoreFixture {
 
     static func remove(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
 
-    /// Every path below a directory, with its mode, the time it was changed and the digest of its bytes.
+    /// Every path below a directory: its mode, when it was changed, the digest of its bytes.
     static func census(_ path: String) throws -> [String] {
         let names = try FileManager.default.subpathsOfDirectory(atPath: path).sorted()
         return try ([""] + names).map { name in
@@ -130,7 +130,7 @@ enum StoreFixture {
     }
 }
 
-/// A program that counts notes and sums their bytes; the state's bytes say whether anything was missed.
+/// A program that counts notes and sums their bytes; its state shows whether anything was missed.
 protocol Counting: Program where State == [UInt64] {}
 
 extension Counting {
