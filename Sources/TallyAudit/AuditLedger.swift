@@ -208,6 +208,8 @@ public final class AuditLedger {
     ///
     /// - Returns: False when that is not possible; the log at hand stays.
     private func reopen(_ shard: ShardID, _ ledger: Ledger) -> Bool {
+        // A pass inside this one has opened it already, and repeated only itself.
+        if self[shard].isLive { return true }
         guard let writer = ledger.writer(of: shard),
             let log = try? ledger.openForReading(shard, depth: .edges)
         else { return false }

@@ -12,6 +12,7 @@ public import TallyStore
 public struct LedgerExport {
     private let manifest: Manifest
     private let log: (ShardID) throws -> any LogReading
+    private let release: (any LogReading) throws -> Void
     /// Where each shard ends; absent: at its log's end. A commit that goes further is left out.
     public var positions: [ShardID: Offset] = [:]
 
@@ -20,15 +21,18 @@ public struct LedgerExport {
 
     /// An export of a ledger whose logs are opened here, for reading, one at a time.
     public init(_ ledger: Ledger) {
-        self.init(ledger.manifest) { try ledger.openForReading($0) }
+        manifest = ledger.manifest
+        log = { try ledger.openForReading($0) }
+        release = { try ($0 as? LMDBLog)?.close() }
     }
 
-    /// An export of logs that are open already.
+    /// An export of logs that are open already, and stay open.
     ///
     /// - Parameter log: The log of a shard; called once for each, in header order.
     public init(_ manifest: Manifest, log: @escaping (ShardID) throws -> any LogReading) {
         self.manifest = manifest
         self.log = log
+        release = { _ in }
     }
 
     /// Writes everything.
@@ -44,7 +48,7 @@ public struct LedgerExport {
             let log = try log(shard)
             if let log = log as? LMDBLog { log.adviseSequential() }
             try write(shard, log, &text, &events, to: sink)
-            if let log = log as? any LogStore { try log.close() }
+            try release(log)
         }
         if !text.isEmpty { try sink(text) }
         return events

@@ -25,7 +25,7 @@ struct AtOption: ParsableArguments {
 extension AuditLedger {
     /// Says on standard error what could not be read.
     func reportProblems() {
-        for (_, problem) in problems { Console.note("not read: \(Console.escaped(problem.text))") }
+        for (_, problem) in problems { Console.notRead(problem.text) }
     }
 
     /// Exit code 4 when something was not read.

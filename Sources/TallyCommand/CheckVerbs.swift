@@ -45,16 +45,15 @@ struct Orphans<P: Program>: LedgerVerb {
         } else if json.isOn {
             printJSON(list, ledger)
         } else {
-            printText(list, ledger)
+            printText(list, ledger, older ?? OrphanList.olderThanDefault)
         }
-        for (_, problem) in list.problems {
-            Console.note("not read: \(Console.escaped(problem.text))")
-        }
-        if !list.entries.isEmpty || !list.findings.isEmpty { throw Exit.findings }
+        for (_, problem) in list.problems { Console.notRead(problem.text) }
+        let isContradicted = list.findings.contains { $0.class.isContradiction }
+        if !list.entries.isEmpty || isContradicted { throw Exit.findings }
         if !list.problems.isEmpty { throw Exit.partial }
     }
 
-    private func printText(_ list: OrphanList, _ ledger: Ledger) {
+    private func printText(_ list: OrphanList, _ ledger: Ledger, _ older: UInt64) {
         let directory = ledger.shards
         var output = Output()
         var table = TextTable(["message", "class", "age", "action", "evidence"], right: [2])
@@ -77,14 +76,16 @@ struct Orphans<P: Program>: LedgerVerb {
             (orphan, list.entries.count { $0.orphan.class == orphan })
         }.filter { $0.1 > 0 }
         if list.entries.isEmpty {
-            output.line(
-                list.younger == 0
-                    ? "No orphans."
-                    : "No orphans; \(readable(list.younger)) messages are pending for less than"
-                        + " 10 s, and a writer runs.")
+            let limits =
+                (list.problems.isEmpty ? "" : ", as far as the logs could be read")
+                + (list.younger == 0
+                    ? ""
+                    : "; pending for less than \(readable(nanoseconds: older)): "
+                        + readable(list.younger, "message"))
+            output.line("No orphans\(limits).")
         } else {
             output.line(
-                "\(readable(list.entries.count)) orphans: "
+                "\(readable(list.entries.count, "orphan")): "
                     + counts.map { "\(readable($0.1)) \($0.0.rawValue)" }.joined(separator: ", "))
             if !ledger.manifest.isSealed, counts.contains(where: { $0.0.action == "re-emit" }) {
                 output.line("To settle them: tally recover plan \(ledger.directory) -o PLAN")
@@ -150,6 +151,16 @@ struct Orphans<P: Program>: LedgerVerb {
     }
 }
 
+extension HalfClass {
+    /// Whether both halves are there and do not fit; the others say why a half is not.
+    var isContradiction: Bool {
+        switch self {
+        case .unsent, .conflicting, .repeated, .overruled, .unfounded: true
+        case .lost, .outside, .unknown: false
+        }
+    }
+}
+
 extension VerifyLevel {
     /// What the level counts.
     package var unit: String {
@@ -211,7 +222,7 @@ struct VerifyVerb<P: Program>: LedgerVerb {
             let result =
                 level.findings == 0
                 ? Console.styled("clean", .green)
-                : Console.styled("\(level.findings) findings", .red)
+                : Console.styled(readable(level.findings, "finding"), .red)
             print("\(name)\(pad)\(result)  \(readable(level.items)) \(level.level.unit)")
         }
         for finding in report.findings.prefix(100) {

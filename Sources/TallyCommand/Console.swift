@@ -38,6 +38,9 @@ package enum Console {
         write(Array((text + "\n").utf8), to: STDERR_FILENO)
     }
 
+    /// Says what could not be read; the text says why and what to do.
+    package static func notRead(_ text: String) { note("not read: \(escaped(text, max: 2000))") }
+
     package enum Style: String {
         case bold = "1"
         case dim = "2"
@@ -137,6 +140,9 @@ package final class Progress: @unchecked Sendable {
             + String(repeating: " ", count: width - filled) + "] \(done) of \(total)"
     }
 
+    /// An error leaves no half of a bar before its line.
+    deinit { finish() }
+
     package func finish() {
         if isDrawn { Console.write(Array("\r\u{1B}[K".utf8), to: STDERR_FILENO) }
         isDrawn = false
@@ -182,6 +188,11 @@ package func readable(nanoseconds: UInt64) -> String {
     if seconds < 7200 { return "\(Int(seconds / 60)) min" }
     if seconds < 172_800 { return "\(Int(seconds / 3600)) h" }
     return "\(Int(seconds / 86_400)) d"
+}
+
+/// A number of things: `1 orphan`, `2 orphans`.
+package func readable(_ number: some BinaryInteger, _ noun: String) -> String {
+    "\(readable(number)) \(noun)\(number == 1 ? "" : "s")"
 }
 
 /// A number with its thousands set apart.

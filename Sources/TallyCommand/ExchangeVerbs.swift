@@ -35,7 +35,11 @@ struct Export<P: Program>: ParsableCommand {
         }
         guard FileManager.default.createFile(atPath: output, contents: nil),
             let handle = FileHandle(forWritingAtPath: output)
-        else { throw StoreError(.system, "cannot write \(output)") }
+        else {
+            throw StoreError(
+                .system,
+                "cannot write \(output); name a file in a directory that can be written")
+        }
         do {
             try export.write { try handle.write(contentsOf: Data($0)) }
             try handle.close()
@@ -66,7 +70,14 @@ struct ImportVerb<P: Program>: ParsableCommand {
 
     func run() throws {
         let progress = Progress("events")
-        let report = try Import.run(file, to: directory) { progress.update($0) }
+        let report: ImportReport
+        do {
+            report = try Import.run(file, to: directory) { progress.update($0) }
+        } catch let error as StoreError where error.text.hasPrefix("line ") {
+            let name = file == "-" ? "standard input" : file
+            throw StoreError(
+                error.code, "\(name), \(error.text); nothing was imported: mend the line first")
+        }
         progress.finish()
         if json.isOn {
             var json = JSONText()

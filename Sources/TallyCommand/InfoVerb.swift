@@ -21,7 +21,7 @@ struct Info<P: Program>: LedgerVerb {
     }
 
     private func released(_ ledger: Ledger, _ shard: ShardID) -> String {
-        guard !ledger.manifest.isSealed else { return "" }
+        guard !ledger.manifest.isSealed else { return "-" }
         guard let mark = Mark.read(ledger.markPath(of: shard)) else { return "no mark" }
         return String(mark.position.offset.rawValue)
     }

@@ -27,6 +27,18 @@ struct LedgerArgument: ParsableArguments {
     var directory: String
 }
 
+/// An operator's reason.
+struct ReasonOption: ParsableArguments {
+    @Option(name: .customLong("reason"), help: "Why; recorded in the log.")
+    var text: String
+
+    func validate() throws {
+        guard text.contains(where: { !$0.isWhitespace }) else {
+            throw ValidationError("--reason is empty; it says why to whoever reads the log.")
+        }
+    }
+}
+
 package struct JSONFlag: ParsableArguments {
     package init() {}
     @Flag(name: .customLong("json"), help: "Print JSON instead of text.")

@@ -55,7 +55,7 @@ struct Log<P: Program>: LedgerVerb {
             return true
         }
         output.flush()
-        for (_, problem) in problems { Console.note("not read: \(Console.escaped(problem.text))") }
+        for (_, problem) in problems { Console.notRead(problem.text) }
         if !problems.isEmpty { throw Exit.partial }
     }
 
@@ -77,7 +77,9 @@ struct Log<P: Program>: LedgerVerb {
         }
         let low = from ?? 1
         let high = through ?? UInt64.max
-        guard low <= high else { throw UsageError("--from \(low) lies behind --through \(high)") }
+        guard low <= high else {
+            throw UsageError("--from \(low) lies behind --through \(high); exchange them")
+        }
         query.offsets = from == nil && through == nil ? nil : low...high
         if let limit, limit < 0 { throw UsageError("--limit is at least 0") }
         query.limit = limit
@@ -235,12 +237,12 @@ struct TraceVerb<P: Program>: LedgerVerb {
         let audit = AuditLedger(ledger)
         let trace = try Trace(name, audit, at: try at.cut(of: audit))
         if case .notFound = trace.verdict, trace.problems.isEmpty {
-            throw UsageError("\(message) was never sent or received, as far as the logs go")
+            throw UsageError(
+                "\(message) was never sent or received, as far as the logs go; to see what was: "
+                    + "tally log \(ledger.directory) --kind sent --kind received")
         }
         if json.isOn { printJSON(trace, ledger) } else { printText(trace, ledger, program) }
-        for (_, problem) in trace.problems {
-            Console.note("not read: \(Console.escaped(problem.text))")
-        }
+        for (_, problem) in trace.problems { Console.notRead(problem.text) }
         if !trace.problems.isEmpty { throw Exit.partial }
     }
 
@@ -286,8 +288,14 @@ struct TraceVerb<P: Program>: LedgerVerb {
     private func detail<Q: Program>(
         _ event: AuditEvent, _ directory: ShardDirectory, _ program: Q.Type
     ) -> String {
-        let name = event.message.map { directory.text($0) } ?? ""
+        var name = event.message.map { directory.text($0) } ?? ""
         let subject = event.subject(directory, program)
+        // A range of messages need not begin with the one that is traced.
+        if event.event.through != event.event.sequence, let slash = name.lastIndex(of: "/"),
+            event.event.kind == .reemitted
+        {
+            name = String(name[...slash])
+        }
         return subject.hasPrefix(name) ? String(subject.dropFirst(name.count)).trimmed : subject
     }
 

@@ -34,14 +34,16 @@ struct RecoverPlan<P: Program>: LedgerVerb {
         do {
             try Data(plan.encoded()).write(to: URL(fileURLWithPath: output))
         } catch {
-            throw StoreError(.system, "cannot write \(output): \(error.localizedDescription)")
+            throw StoreError(
+                .system,
+                "cannot write \(output); name a file in a directory that can be written")
         }
         let waiting = plan.entries.count - plan.messages.count
         print(
-            "Plan \(plan.id): \(readable(plan.messages.count)) messages to re-emit, "
+            "Plan \(plan.id): \(readable(plan.messages.count, "message")) to re-emit, "
                 + "\(readable(waiting)) to wait for")
         if plan.messages.isEmpty {
-            print("Nothing is to be done.")
+            print("Nothing is to be sent again.")
         } else {
             print(
                 "Look at \(output), then: tally recover apply \(ledger.directory) \(output)"
@@ -67,11 +69,15 @@ struct RecoverApply<P: Program>: LedgerVerb {
     @OptionGroup var ledger: LedgerArgument
     @Argument(help: "The plan's file.")
     var plan: String
-    @Option(help: "Why; recorded in the log.")
-    var reason: String
+    @OptionGroup var reason: ReasonOption
     @OptionGroup var json: JSONFlag
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
+        guard Files.exists(plan) else {
+            throw UsageError(
+                "there is no plan \(plan); to make it: tally recover plan \(ledger.directory)"
+                    + " -o \(plan)")
+        }
         let bytes = try Files.read(plan, max: 1 << 30)
         let parsed = try RecoveryPlan(decoding: bytes, ledger.shards)
         guard parsed.ledger == ledger.manifest.id else {
@@ -90,12 +96,12 @@ struct RecoverApply<P: Program>: LedgerVerb {
                     + "\(ledger.directory) -o \(plan)")
         }
         let report = try Recovery.apply(
-            parsed.messages, plan: parsed.id, reason: reason, to: ledger, program: Q.self)
+            parsed.messages, plan: parsed.id, reason: reason.text, to: ledger, program: Q.self)
         if json.isOn {
             var json = JSONText()
             json.beginObject()
             json.field("plan", parsed.id.description)
-            json.field("reason", reason)
+            json.field("reason", reason.text)
             json.field("settled", report.settled.count)
             json.field("owed", report.owed.count)
             json.field("unsettled", report.unsettled.count)
@@ -127,13 +133,12 @@ struct RecoverForce<P: Program>: LedgerVerb {
     @OptionGroup var ledger: LedgerArgument
     @Argument(help: "The message: origin/destination/sequence.")
     var message: String
-    @Option(help: "Why; recorded in the log.")
-    var reason: String
+    @OptionGroup var reason: ReasonOption
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let name = try ledger.message(named: message)
         do {
-            try Recovery.force(name, reason: reason, in: ledger, program: Q.self)
+            try Recovery.force(name, reason: reason.text, in: ledger, program: Q.self)
         } catch let refusal as Refusal {
             throw UsageError(refusal.text)
         }
@@ -157,12 +162,11 @@ struct RecoverAccept<P: Program>: LedgerVerb {
     @OptionGroup var ledger: LedgerArgument
     @Argument(help: "The shard.")
     var shard: String
-    @Option(help: "Why; recorded in the log.")
-    var reason: String
+    @OptionGroup var reason: ReasonOption
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let id = try ledger.shard(named: shard)
-        let loss = try Recovery.accept(id, reason: reason, in: ledger, program: Q.self)
+        let loss = try Recovery.accept(id, reason: reason.text, in: ledger, program: Q.self)
         if let mark = loss.mark {
             print(
                 "\(shard): accepted to serve from behind its mark, \(shard)@\(mark.offset.rawValue)"
@@ -174,7 +178,7 @@ struct RecoverAccept<P: Program>: LedgerVerb {
                     + "\(shard)@\(statement.offset.rawValue) of session "
                     + "\(statement.session.epoch.rawValue)")
         }
-        let ahead = try Recovery.admitClock(id, reason: reason, in: ledger, program: Q.self)
+        let ahead = try Recovery.admitClock(id, reason: reason.text, in: ledger, program: Q.self)
         if ahead > 0 {
             print("\(shard): admitted that its log runs \(readable(nanoseconds: ahead)) ahead")
         }

@@ -34,9 +34,7 @@ struct ReplayVerb<P: Program>: LedgerVerb {
         if json.isOn { printJSON(replayed, ledger) } else { printText(replayed) }
         for shard in replayed.shards {
             for note in shard.notes { Console.note(Console.escaped(note)) }
-            if let problem = shard.problem {
-                Console.note("not read: \(Console.escaped(problem.text))")
-            }
+            if let problem = shard.problem { Console.notRead(problem.text) }
         }
         if replayed.isPartial { throw Exit.partial }
     }
@@ -46,6 +44,10 @@ struct ReplayVerb<P: Program>: LedgerVerb {
             ["shard", "events", "commits", "head", "messaging", "state", "anomalies"],
             right: [1, 2, 6])
         for shard in replayed.shards {
+            guard shard.problem == nil || shard.events > 0 else {
+                table.add([shard.name, "?", "?", "-", "-", "-", "?"])
+                continue
+            }
             table.add([
                 shard.name, readable(shard.events), readable(shard.commits),
                 String(shard.head.description.prefix(16)),
@@ -129,7 +131,7 @@ struct ReplayVerb<P: Program>: LedgerVerb {
             print("\(readable(stimuli)) stimuli decided again: the same, event for event")
         }
         for shard in checked {
-            if let problem = shard.problem { Console.note("not read: \(problem.text)") }
+            if let problem = shard.problem { Console.notRead(problem.text) }
         }
         if differs { throw Exit.findings }
         if checked.contains(where: { $0.problem != nil }) { throw Exit.partial }
@@ -162,26 +164,39 @@ struct StateVerb<P: Program>: LedgerVerb {
         for (index, result) in replayed.shards.enumerated()
         where only == nil || result.shard == only {
             guard let state = replayed.states[index] else { continue }
-            let fields = messagingFields(state.messaging, ledger) + Q.fields(state.application)
+            // Two sets of names: a program may have an `owed` of its own.
+            let messaging = messagingFields(state.messaging, ledger)
+            let fields = Q.fields(state.application)
             if self.json.isOn {
                 json.beginObject()
                 json.field("shard", result.name)
                 json.field("offset", result.offset.rawValue)
+                json.beginObject("messaging")
+                for field in messaging { json.field(field.name, field.value) }
+                json.endObject()
+                json.beginObject("state")
                 for field in fields { json.field(field.name, field.value) }
+                json.endObject()
                 json.endObject()
                 json.endLine()
             } else {
                 print(Console.styled(ledger.shards.address(result.shard, result.offset), .bold))
-                let width = fields.map(\.name.count).max() ?? 0
-                for field in fields {
-                    let pad = String(repeating: " ", count: width - field.name.count)
-                    print("  \(field.name)\(pad)  \(Console.escaped(field.value))")
-                }
+                printFields(messaging, indent: "  ")
+                if !fields.isEmpty { print("  \(Q.name)") }
+                printFields(fields, indent: "    ")
             }
         }
         json.printed()
         audit.reportProblems()
         try audit.throwIfPartial()
+    }
+
+    private func printFields(_ fields: [(name: String, value: String)], indent: String) {
+        let width = fields.map(\.name.count).max() ?? 0
+        for field in fields {
+            let pad = String(repeating: " ", count: width - field.name.count)
+            print("\(indent)\(field.name)\(pad)  \(Console.escaped(field.value))")
+        }
     }
 
     private func messagingFields(

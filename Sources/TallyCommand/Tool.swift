@@ -70,19 +70,25 @@ package func run(_ root: any ParsableCommand.Type, arguments: [String]) async ->
     } catch let error as StoreError {
         fail(error.text, exitCode(of: error))
     } catch let refusal as Refusal {
-        fail(refusal.text, Exit.findings)
+        fail(refusal.text, refusal.code == .full ? Exit.unreadable : Exit.findings)
     } catch {
         let parsing = root.exitCode(for: error)
         if parsing == .success {
             print(root.fullMessage(for: error))
             exit(0)
         }
-        if parsing == .validationFailure {
-            Console.note(root.fullMessage(for: error))
-            exit(Exit.usage.rawValue)
-        }
+        if parsing == .validationFailure { fail(usage(error, root), Exit.usage) }
         fail("\(error)", Exit.unreadable)
     }
+}
+
+/// What is wrong with the arguments, and where to read on, in one line.
+private func usage(_ error: any Error, _ root: any ParsableCommand.Type) -> String {
+    let text = root.message(for: error).split(separator: "\n").joined(separator: " ")
+    // The whole message ends with "See 'tally show --help' for more information."
+    let parts = root.fullMessage(for: error).split(separator: "'")
+    let help = parts.last { $0.hasSuffix(" --help") } ?? "tally --help"
+    return (text.hasSuffix(".") ? String(text.dropLast()) : text) + "; see: \(help)"
 }
 
 private func fail(_ text: String, _ code: ExitCode) -> Never {

@@ -9,7 +9,7 @@ package enum Verbs<P: Program> {
 
     package static var discussion: String {
         """
-        A message is written DIR's way: origin/destination/sequence, like trades-0/collateral-1/42. \
+        A message is named origin/destination/sequence, like trades-0/collateral-1/42. \
         An event is shard@offset, like trades-0@17. A position (--at) is a list of events, a time \
         (2026-11-23T12:00:00Z), or a span before the ledger's latest time (-90s, -15m, -1h, -2d).
 

@@ -13,7 +13,7 @@ struct Main {
 struct Tally: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tally", abstract: Verbs<Venue>.abstract,
-        discussion: Verbs<Venue>.discussion,
+        discussion: Verbs<Venue>.discussion, version: "0.1.0",
         subcommands: [],
         groupedSubcommands: [
             CommandGroup(name: "Try it", subcommands: [Demo.self, VenueVerb.self])

@@ -45,11 +45,15 @@ struct ReleasedCheck {
             return true
         }
         self.doubled = doubled
+        var unreadable = 0
         let decoder = JSONDecoder()
         let bytes = try Files.read(path, max: 4 << 30)
         for text in bytes.split(separator: UInt8(ascii: "\n")) {
             // A line that was cut short by a kill was never handed out whole.
-            guard let line = try? decoder.decode(Line.self, from: Data(text)) else { continue }
+            guard let line = try? decoder.decode(Line.self, from: Data(text)) else {
+                unreadable += 1
+                continue
+            }
             released += 1
             guard let record = recorded[Self.name(line.shard, line.client, line.sequence)] else {
                 lost += 1
@@ -64,6 +68,11 @@ struct ReleasedCheck {
                 different += 1
                 example = example ?? "\(line.shard)@\(line.offset)"
             }
+        }
+        guard released > 0 || unreadable < 2 else {
+            throw UsageError(
+                "\(path) holds no released results; it is written by: tally venue run "
+                    + "\(ledger.directory) --released FILE")
         }
     }
 

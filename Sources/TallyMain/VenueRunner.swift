@@ -198,8 +198,14 @@ final class ReleasedLines: Sendable {
         if !Files.exists(path), !FileManager.default.createFile(atPath: path, contents: nil) {
             throw UsageError("cannot create \(path)")
         }
-        let opened = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
-        try opened.seekToEnd()
+        let opened = try FileHandle(forUpdating: URL(fileURLWithPath: path))
+        let end = try opened.seekToEnd()
+        if end > 0 {
+            // A line that a kill cut short takes no other one with it.
+            try opened.seek(toOffset: end - 1)
+            let isWhole = try opened.read(upToCount: 1) == Data("\n".utf8)
+            if !isWhole { try opened.write(contentsOf: Data("\n".utf8)) }
+        }
         handle = Mutex(opened)
     }
 

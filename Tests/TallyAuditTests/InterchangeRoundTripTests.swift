@@ -75,6 +75,22 @@ struct InterchangeRoundTripTests {
         #expect(InterchangeFixture.lines(single) == Array(lines))
     }
 
+    @Test("an export of open logs leaves them open")
+    func openLogs() throws {
+        let scratch = try InterchangeFixture.scratch()
+        defer { InterchangeFixture.remove(scratch) }
+        let ledger = try InterchangeFixture.allKinds(scratch + "/original")
+        var logs: [ShardID: LMDBLog] = [:]
+        for shard in ledger.shards.all { logs[shard] = try ledger.openForReading(shard) }
+        let export = LedgerExport(ledger.manifest) { shard in try #require(logs[shard]) }
+        for _ in 0..<2 {
+            var text: [UInt8] = []
+            try export.write { text += $0 }
+            #expect(try InterchangeFixture.export(ledger) == text)
+        }
+        #expect(try logs[ShardID(1)]?.end().offset == Offset(28))
+    }
+
     @Test("an export ends each shard where it is told to")
     func positions() throws {
         let scratch = try InterchangeFixture.scratch()

@@ -251,6 +251,20 @@ enum Hand {
         return (event, [])
     }
 
+    static func accepted(
+        _ peer: UInt32, receivedThrough: UInt64 = 0, settledThrough: UInt64 = 0,
+        statement: UInt64 = 0
+    ) -> (Event, [UInt8]) {
+        var event = Event(.intervened)
+        event.reason = .peer
+        event.peer = ShardID(peer)
+        event.peerEpoch = Epoch(1)
+        event.receivedThrough = SequenceNumber(receivedThrough)
+        event.settledThrough = SequenceNumber(settledThrough)
+        event.statementOffset = Offset(statement)
+        return (event, [])
+    }
+
     static func directory(_ shards: Int) -> ShardDirectory {
         guard let directory = ShardDirectory(Array(["a", "b", "c", "d"].prefix(shards))) else {
             preconditionFailure("one to four shards")

@@ -101,6 +101,28 @@ struct LostTailTests {
         #expect(report.isClean)
     }
 
+    @Test("an accepted statement covers what it names, and nothing beyond")
+    func bounds() throws {
+        let a = [
+            HandCommit(4, Hand.sent(2, 1), Hand.sent(2, 2), Hand.sent(2, 3)),
+            HandCommit(
+                6, Hand.acknowledged(2, 1), Hand.acknowledged(2, 2), Hand.acknowledged(2, 3)),
+            HandCommit(7, Hand.received(2, 1), Hand.received(2, 2)),
+        ]
+        func join(_ settled: UInt64, _ statement: UInt64, _ received: UInt64) throws -> [String] {
+            let accepted = Hand.accepted(
+                1, receivedThrough: received, settledThrough: settled, statement: statement)
+            let joined = try Join.run(
+                try Hand.audit(Hand.manifest(), [a, [HandCommit(9, accepted)]]))
+            return joined.findings.map { "\($0.class.rawValue) \($0.message.sequence.rawValue)" }
+        }
+        let all = ["unfounded 1", "unfounded 2", "unfounded 3", "unsent 1", "unsent 2"]
+        #expect(try join(0, 0, 0) == all)
+        #expect(try join(2, 0, 0) == ["lost 1", "lost 2"] + all[2...])
+        #expect(try join(0, 4, 0) == ["lost 1"] + all[1...])
+        #expect(try join(0, 0, 1) == all[..<3] + ["lost 1", "unsent 2"])
+    }
+
     @Test("without the operator's word the same losses are findings")
     func unaccepted() throws {
         let first = try LedgerDuel()

@@ -174,6 +174,23 @@ struct OrphanTests {
         withExtendedLifetime(lock) {}
     }
 
+    @Test("a pass during which a writer started is done again, once")
+    func repeatedPass() throws {
+        let duel = try mixed()
+        try duel.close()
+        let audit = try duel.audit()
+        var lock: WriterLock?
+        var passes = 0
+        let report = try Verify.run(Courier.self, audit) { level, _ in
+            if level == .halves { passes += 1 }
+            if lock == nil {
+                lock = try? WriterLock(duel.ledger.writerPath(of: b), shard: "b")
+            }
+        }
+        #expect(lock != nil && passes == 2 && audit[b].isLive)
+        #expect(report.isClean)
+    }
+
     @Test("logs that grow while their ends are taken are cut so that no receipt lacks its send")
     func growing() throws {
         let manifest = Hand.manifest(3)

@@ -104,14 +104,22 @@ struct FoldTests {
         for code in Anomaly.Code.allCases { #expect(!code.text.isEmpty) }
     }
 
-    @Test("a foreign log may begin anywhere, without sessions")
+    @Test("a foreign log may begin anywhere, without sessions, and hold its sends in any order")
     func foreign() throws {
-        let rules = MessagingState.Rules(answers: false, native: false)
-        let events = [event(.sent, 7), event(.sent, 9), event(.received, 5), event(.received, 3)]
-        #expect(try codes(events, opened: false, rules: rules) == [])
-        #expect(
-            try codes([event(.sent, 7), event(.sent, 6)], opened: false, rules: rules)
-                == [.sentOutOfSequence])
+        let rules = MessagingState.Rules(native: false)
+        let sends = [7, 9, 6, 3].map { event(.sent, $0) }
+        let receipts = [5, 3].map { event(.received, $0) }
+        #expect(try codes(sends + receipts, opened: false, rules: rules) == [])
+        var ledger = Ledger(rules)
+        for event in sends { try ledger.fold(event) }
+        let state = ledger.state.peer(peer)!
+        #expect(state.next == SequenceNumber(10))
+        #expect(state.pending.count == 4)
+        #expect(state.settledThrough == SequenceNumber(2))
+        // What settles at its receipt is never pending.
+        ledger = Ledger(MessagingState.Rules(answers: false, native: false))
+        for event in sends { try ledger.fold(event) }
+        #expect(ledger.state.pendingCount == 0)
     }
 
     @Test("a receipt raises the floor, and what is owed below it stays known")

@@ -65,8 +65,12 @@ final class GateTransport: Transport {
 
     /// Hands an envelope to its receiver, whatever the rule says.
     func inject(_ envelope: Envelope) {
-        let receiver = state.withLock { $0.receivers[envelope.header.receiver] }
-        receiver?(envelope.encoded())
+        inject(envelope.encoded(), to: envelope.header.receiver)
+    }
+
+    func inject(_ bytes: [UInt8], to shard: ShardID) {
+        let receiver = state.withLock { $0.receivers[shard] }
+        receiver?(bytes)
     }
 }
 

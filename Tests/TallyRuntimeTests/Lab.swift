@@ -88,6 +88,27 @@ enum Lab {
         throw Refusal("waited in vain")
     }
 
+    /// Waits until both ways of every pair of shards have been used: then all sessions are heard.
+    static func settledSessions(_ live: LiveLedger<Relay>) async throws {
+        let shards = live.ledger.shards.all
+        try await eventually("all sessions are confirmed") {
+            for shard in shards {
+                let isDone = try await live.read(shard) { view in
+                    shards.allSatisfy { peer in
+                        guard peer != shard, let state = view.messaging.peer(peer) else {
+                            return true
+                        }
+                        return state.witness.session != .none
+                            && state.witness.recordedAt >= view.messaging.sessions.last?.first
+                                ?? .none
+                    }
+                }
+                if !isDone { return false }
+            }
+            return true
+        }
+    }
+
     static func settled<P: Program>(_ live: LiveLedger<P>) async throws {
         try await eventually("everything is settled") {
             for shard in live.ledger.shards.all {

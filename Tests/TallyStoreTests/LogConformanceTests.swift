@@ -137,6 +137,8 @@ struct LogConformanceTests {
             gapped.open(firstOffset: Offset(17), timestamp: Timestamp(900), epoch: Epoch(1))
             gapped.append(Event(.noted))
             gapped.seal(previousHead: end.head)
+            var next = CommitBuilder()
+            StoreFixture.seal(&next, behind: end, [[1]])
             func refused(_ commit: borrowing CommitBuilder, _ head: Digest) -> StoreError? {
                 do {
                     _ = try log.append(commit, expecting: head)
@@ -147,6 +149,8 @@ struct LogConformanceTests {
             #expect(refused(stale, end.head)?.code == .moved)
             #expect(refused(overlapping, end.head)?.code == .moved)
             #expect(refused(gapped, end.head)?.code == .moved)
+            #expect(refused(next, start.head)?.code == .moved)
+            #expect(refused(next, .none)?.code == .moved)
             #expect(refused(gapped, end.head)?.text.contains("the log of a") == true)
             #expect(try log.end() == end)
             #expect(try visited(log, from: 1) == [1, 2, 4, 7, 11])

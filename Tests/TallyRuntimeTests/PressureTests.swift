@@ -1,0 +1,142 @@
+import TallyCore
+import TallyRuntime
+import TallyStore
+import Testing
+
+@Suite("Back-pressure")
+struct PressureTests {
+    private static func options(_ pendingMax: UInt64) -> RuntimeOptions {
+        var options = Lab.patient
+        options.machine.pendingMax = pendingMax
+        return options
+    }
+
+    private static let holdsDeliveries: GateTransport.Rule = { $0.isDelivery ? .hold : .deliver }
+
+    @Test("a full channel refuses a command that does not wait; one that waits is let in later")
+    func waiting() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            let transport = GateTransport(Self.holdsDeliveries)
+            try await Lab.running(ledger, transport, Self.options(2)) { live in
+                for _ in 0..<2 { _ = try await live.send() }
+                let refusal = await Lab.refusal {
+                    try await live.perform(
+                        .send(to: Lab.b, .accept()), on: Lab.a, waitsForRoom: false)
+                }
+                #expect(refusal?.code == .backpressure)
+                #expect(refusal?.text.contains("from a to b") == true)
+                let returned = Tally()
+                let waiting = Task {
+                    let message = try await live.send(.accept("third"))
+                    returned.next()
+                    return message
+                }
+                // Other commands and other channels are not held up.
+                for _ in 0..<20 { try await live.perform(.note([1]), on: Lab.a) }
+                #expect(try await live.exchange(from: Lab.a, to: Lab.a).result == .accepted)
+                #expect(returned.count == 0)
+                transport.release()
+                let message = try await waiting.value
+                #expect(message.sequence == SequenceNumber(3))
+                #expect(try await live.outcome(of: message).payload == Array("third".utf8))
+            }
+            try Lab.expectClean(ledger)
+        }
+    }
+
+    @Test("commands that wait for room go on as soon as there is room, and are durable at once")
+    func prompt() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            try await Lab.running(ledger, InProcessTransport(), Self.options(1)) { live in
+                try await live.exchange()
+                let began = ContinuousClock.now
+                let reader = Task {
+                    var strange = 0
+                    while !Task.isCancelled {
+                        let isDurable = try await live.read(Lab.a) {
+                            $0.messaging.offset == $0.durable.offset
+                        }
+                        if !isDurable { strange += 1 }
+                        try await Task.sleep(nanoseconds: 30_000_000)
+                    }
+                    return strange
+                }
+                let settled = try await withThrowingTaskGroup(of: Settled.self) { group in
+                    for _ in 0..<16 { group.addTask { try await live.exchange() } }
+                    return try await group.reduce(into: []) { $0.append($1) }
+                }
+                #expect(Set(settled.map(\.message.sequence.rawValue)) == Set(2...17))
+                // A second each, were they to wait for the writer's next look around.
+                #expect(began.duration(to: .now) < .seconds(8))
+                reader.cancel()
+                #expect((try? await reader.value) ?? 0 == 0)
+            }
+            #expect(try Lab.records(ledger, Lab.a, .reemitted).isEmpty)
+        }
+    }
+
+    @Test("nothing that is not durable yet is shown to a reader while commands are let in")
+    func readsDurable() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            let transport = GateTransport(Self.holdsDeliveries)
+            try await Lab.running(ledger, transport, Self.options(1)) { live in
+                let first = try await live.send()
+                let waiting = Task { try await live.send() }
+                try await Lab.eventually("both are known to the shard") {
+                    let refusal = await Lab.refusal {
+                        try await live.perform(
+                            .send(to: Lab.b, .accept()), on: Lab.a, waitsForRoom: false)
+                    }
+                    return refusal?.code == .backpressure
+                }
+                // The reads stand in the mailbox while the answer comes.
+                transport.release()
+                try await withThrowingTaskGroup(of: Bool.self) { group in
+                    for _ in 0..<500 {
+                        group.addTask {
+                            try await live.read(Lab.a) {
+                                $0.messaging.offset == $0.durable.offset
+                                    && $0.application.commands
+                                        == $0.messaging.peers[2].counts.sent
+                            }
+                        }
+                    }
+                    for try await isDurable in group { #expect(isDurable) }
+                }
+                _ = try await live.outcome(of: first)
+                _ = try await live.outcome(of: waiting.value)
+            }
+        }
+    }
+
+    @Test("what a message causes is sent past the limit, and counted")
+    func caused() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path, ["a", "b", "c"])
+            let transport = GateTransport {
+                $0.isDelivery && $0.header.receiver == Lab.c ? .hold : .deliver
+            }
+            try await Lab.running(ledger, transport, Self.options(1)) { live in
+                for _ in 0..<5 {
+                    #expect(try await live.exchange(.forward(to: Lab.c)).result == .accepted)
+                }
+                let (span, past) = try await live.read(Lab.b) {
+                    ($0.messaging.peer(Lab.c)?.span, $0.counters.pastPendingMax)
+                }
+                #expect(span == 5 && past == 4)
+                let refusal = await Lab.refusal {
+                    try await live.perform(
+                        .send(to: Lab.c, .accept()), on: Lab.b, waitsForRoom: false)
+                }
+                #expect(refusal?.code == .backpressure)
+                transport.release()
+                try await Lab.settled(live)
+                #expect(try await live.read(Lab.c) { $0.application.applied } == 5)
+            }
+            try Lab.expectClean(ledger)
+        }
+    }
+}

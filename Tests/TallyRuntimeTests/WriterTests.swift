@@ -1,0 +1,102 @@
+import Foundation
+import TallyCore
+import TallyRuntime
+import TallyStore
+import Testing
+
+@Suite("One writer per shard")
+struct WriterTests {
+    private var ownName: String { "process \(ProcessInfo.processInfo.processIdentifier)" }
+
+    @Test("a second opening in this process is refused with this process's name, and harms nothing")
+    func sameProcess() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            try await Lab.running(ledger) { live in
+                try await live.exchange()
+                for shards in [nil, [Lab.b]] as [[ShardID]?] {
+                    let error = await Lab.storeError {
+                        _ = try LiveLedger(
+                            ledger, program: Relay.self, shards: shards, options: Lab.options)
+                    }
+                    #expect(error?.code == .held)
+                    #expect(error?.text.contains(ownName) == true)
+                }
+                #expect(try await live.exchange().result == .accepted)
+                #expect(ledger.writer(of: Lab.a) == ownName)
+            }
+            try Lab.expectClean(ledger)
+        }
+    }
+
+    @Test("closing lets go of the shards while the closed ledger is still at hand")
+    func released() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            let first = try Lab.live(ledger)
+            try await first.exchange()
+            await first.close()
+            #expect(ledger.writer(of: Lab.a) == nil && ledger.writer(of: Lab.b) == nil)
+            let second = try Lab.live(ledger)
+            #expect(try await second.exchange().message.sequence == SequenceNumber(2))
+            await second.close()
+            let refusal = await Lab.refusal { try await first.perform(.note([]), on: Lab.a) }
+            #expect(refusal?.code == .closing)
+        }
+    }
+
+    #if os(Linux)
+        /// Holds a shard's writer lock in a process of its own while the closure runs.
+        private func held(
+            _ ledger: Ledger, _ shard: ShardID, _ body: () async throws -> Void
+        ) async throws {
+            let script = """
+                import fcntl, os, struct, sys
+                fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+                os.write(fd, b"process 4711\\n")
+                lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+                fcntl.fcntl(fd, 37, lock)
+                print("held", flush=True)
+                sys.stdin.read()
+                """
+            let process = Process()
+            process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+            process.arguments = ["python3", "-c", script, ledger.writerPath(of: shard)]
+            let (input, output) = (Pipe(), Pipe())
+            process.standardInput = input
+            process.standardOutput = output
+            try process.run()
+            let said = output.fileHandleForReading.availableData
+            #expect(String(decoding: said, as: UTF8.self) == "held\n")
+            defer {
+                try? input.fileHandleForWriting.close()
+                process.waitUntilExit()
+            }
+            try await body()
+        }
+
+        @Test("a shard that another process writes is refused with its words, and no other stays open")
+        func otherProcess() async throws {
+            try await Lab.withScratch { path in
+                let ledger = try Lab.ledger(path)
+                try await held(ledger, Lab.b) {
+                    let error = await Lab.storeError { _ = try Lab.live(ledger) }
+                    #expect(error?.code == .held)
+                    #expect(error?.text.contains("process 4711") == true)
+                    #expect(error?.text.contains("shard b") == true)
+                    #expect(ledger.writer(of: Lab.a) == nil)
+                    let alone = try LiveLedger(
+                        ledger, program: Relay.self, shards: [Lab.a], options: Lab.options)
+                    #expect(try await alone.perform(.note([3]), on: Lab.a).result == [3])
+                    await alone.close()
+                }
+                #expect(try Lab.records(ledger, Lab.b).isEmpty)
+                try await Lab.running(ledger) { live in
+                    let settled = try await live.exchange()
+                    #expect(settled.result == .accepted)
+                }
+                try Lab.expectClean(ledger)
+            }
+        }
+    #endif
+}
