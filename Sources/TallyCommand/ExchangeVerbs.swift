@@ -75,8 +75,8 @@ struct ImportVerb<P: Program>: ParsableCommand {
             report = try Import.run(file, to: directory) { progress.update($0) }
         } catch let error as StoreError where error.text.hasPrefix("line ") {
             let name = file == "-" ? "standard input" : file
-            throw StoreError(
-                error.code, "\(name), \(error.text); nothing was imported: mend the line first")
+            let next = error.code == .malformed ? "; nothing was imported: mend that line" : ""
+            throw StoreError(error.code, "\(name), \(error.text)\(next)")
         }
         progress.finish()
         if json.isOn {

@@ -191,6 +191,39 @@ struct VerifyTests {
             } == ["broken-chain"])
     }
 
+    @Test("a commit whose bytes changed, and an end that is no longer there, are found")
+    func damaged() throws {
+        let manifest = Hand.manifest(1)
+        func log() throws -> RawLog {
+            let made = try Hand.log(
+                manifest, 1, (1...4).map { HandCommit($0 * 10, $0 == 1 ? Hand.opened() : note) })
+            let raw = RawLog()
+            try made.forEachCommit(from: Offset(1)) { commit in
+                raw.commits.append(
+                    (commit.firstOffset.rawValue, commit.withBytes { $0.copied }))
+                return true
+            }
+            return raw
+        }
+        func report(_ log: RawLog, _ change: (RawLog) -> Void) throws -> VerifyReport {
+            let audit = AuditLedger(manifest: manifest, logs: [ShardID(1): log])
+            change(log)
+            return try Verify.run(Opaque.self, audit)
+        }
+        #expect(try report(try log()) { _ in }.isClean)
+        for byte in [0, 30, 79, 90, 136] {
+            let found = try report(try log()) { $0.commits[2].bytes[byte] ^= 4 }
+            #expect(found.findings.map(\.code) == ["damaged-commit"])
+            #expect(found.findings.map(\.offset) == [Offset(3)])
+            #expect(found.isPartial && found.levels.map(\.isChecked)[2] == false)
+        }
+        let short = try report(try log()) { $0.commits.removeLast() }
+        #expect(short.findings.map(\.code) == ["ends-early"])
+        #expect(short.findings.map(\.offset) == [Offset(4)])
+    }
+
+    private var note: (Event, [UInt8]) { (Event(.noted), [1, 2, 3]) }
+
     @Test("another ledger's log does not begin with this one's seed")
     func seed() throws {
         let log = try Hand.log(Hand.manifest(1), 1, [HandCommit(4, Hand.opened())])
