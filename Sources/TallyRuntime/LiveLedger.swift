@@ -190,7 +190,7 @@ public final class LiveLedger<P: Program>: Sendable {
 
     /// Closes in good order: what was accepted becomes durable, what waits is refused, marks say "clean".
     public func close() async {
-        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        isClosed.store(true, ordering: .releasing)
         for worker in workers { await worker.close() }
         transport.close()
     }
@@ -208,7 +208,10 @@ final class WriterThread<P: Program>: Sendable {
     let mailbox = Mailbox<(ShardID, Work<P>)>()
     private let box: SlotBox<P>
     private struct Closing {
+        /// Nothing is posted any more.
         var isClosed = false
+        /// The shards are free.
+        var isOver = false
         var waiting: [CheckedContinuation<Void, Never>] = []
     }
     private let closing = Mutex(Closing())
@@ -247,14 +250,15 @@ final class WriterThread<P: Program>: Sendable {
             for slot in box.slots { slot.flush(now: now) }
             if closes { break }
         }
-        let waiting = closing.withLock { closing in
-            closing.isClosed = true
-            return closing.waiting
-        }
+        closing.withLock { $0.isClosed = true }
         let rest = mailbox.take(waitingAtMost: 0)
         now = SystemClock.now()
         for (shard, work) in rest { slots[shard]?.handle(work, now: now) }
         for slot in box.slots { slot.close(now: now) }
+        let waiting = closing.withLock { closing in
+            closing.isOver = true
+            return closing.waiting
+        }
         for continuation in waiting { continuation.resume() }
     }
 
@@ -270,13 +274,14 @@ final class WriterThread<P: Program>: Sendable {
     /// Ends the thread once everything posted so far is done.
     func close() async {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            let isClosed = closing.withLock { closing in
-                guard !closing.isClosed else { return true }
+            let isOver = closing.withLock { closing in
+                guard !closing.isOver else { return true }
                 closing.waiting.append(continuation)
-                if let first = shards.first { mailbox.post((first, .close)) }
+                // A thread without shards has to end, too.
+                mailbox.post((shards.first ?? ShardID(0), .close))
                 return false
             }
-            if isClosed { continuation.resume() }
+            if isOver { continuation.resume() }
         }
     }
 }

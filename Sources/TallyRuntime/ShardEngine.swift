@@ -104,11 +104,13 @@ public final class ShardEngine<P: Program> {
     /// The event at an offset of the log, as far as it was appended.
     public func record(at offset: Offset) -> LogRecord? { log.record(at: offset) }
 
-    /// The first appended event from the end backwards that a closure accepts.
-    public func lastRecord(where matches: (LogRecord) -> Bool) -> LogRecord? {
+    /// The first appended event from the end backwards that a closure accepts, and its offset.
+    public func lastRecord(
+        where matches: (LogRecord) -> Bool
+    ) -> (offset: Offset, record: LogRecord)? {
         var offset = end.offset
         while offset != .none, let record = record(at: offset) {
-            if matches(record) { return record }
+            if matches(record) { return (offset, record) }
             offset = Offset(offset.rawValue - 1)
         }
         return nil

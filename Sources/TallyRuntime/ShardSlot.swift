@@ -24,7 +24,9 @@ struct PendingCommand: Sendable {
 final class ShardSlot<P: Program> {
     let shard: ShardID
     let engine: ShardEngine<P>
-    private let writable: WritableShard
+    /// The writer's lock; let go once the log is closed.
+    private var writable: WritableShard?
+    private let wasClean: Bool
     private let ledger: Ledger
     private let options: RuntimeOptions
     private let transport: any Transport
@@ -51,6 +53,7 @@ final class ShardSlot<P: Program> {
         self.ledger = ledger
         self.shard = shard
         self.writable = writable
+        wasClean = writable.wasClean
         self.options = options
         self.transport = transport
         start = state
@@ -67,7 +70,7 @@ final class ShardSlot<P: Program> {
     func open(now: Now) {
         attempt {
             _ = try engine.take(
-                .open(nonce: Files.random16(), clean: writable.wasClean), now: now)
+                .open(nonce: Files.random16(), clean: wasClean), now: now)
             send(try engine.flush(now: now))
         }
     }
@@ -84,6 +87,15 @@ final class ShardSlot<P: Program> {
     }
 
     private func failAll(_ error: any Error) {
+        failUnsettled(error)
+        for waiting in newlyAwaited { waiting.1.resume(throwing: error) }
+        newlyAwaited = []
+        for read in reads { read.1(error) }
+        reads = []
+    }
+
+    /// Fails who waits for what a stopped shard will not do; it can still be read.
+    private func failUnsettled(_ error: any Error) {
         for completion in completions { completion.1.resume(throwing: error) }
         completions = []
         for command in parked { command.continuation.resume(throwing: error) }
@@ -92,10 +104,6 @@ final class ShardSlot<P: Program> {
             for continuation in waiting { continuation.resume(throwing: error) }
         }
         awaited = [:]
-        for waiting in newlyAwaited { waiting.1.resume(throwing: error) }
-        newlyAwaited = []
-        for read in reads { read.1(error) }
-        reads = []
     }
 
     func handle(_ work: Work<P>, now: Now) {
@@ -166,19 +174,27 @@ final class ShardSlot<P: Program> {
             if let wake = engine.machine.nextWake, wake <= now.ticks {
                 _ = try engine.take(.wake, now: now)
             }
-            let envelopes = try engine.flush(now: now)
-            completeDurable()
-            send(envelopes)
-            if !engine.takeSettledFor(self).isEmpty, !parked.isEmpty {
-                let again = parked
-                parked = []
-                for command in again { perform(command, now: now) }
-            }
+            repeat {
+                let envelopes = try engine.flush(now: now)
+                completeDurable()
+                send(envelopes)
+                // What is let in here is flushed here: nothing else may come for a while.
+            } while !engine.takeSettledFor(self).isEmpty && letIn(now: now)
         }
         guard failure == nil else { return }
         reportStop()
         answerWaiting()
         if engine.events >= snapshotAt { snapshot() }
+    }
+
+    /// Tries the commands that wait for room again.
+    ///
+    /// - Returns: Whether there were any.
+    private func letIn(now: Now) -> Bool {
+        let again = parked
+        parked = []
+        for command in again { perform(command, now: now) }
+        return !again.isEmpty && failure == nil
     }
 
     private func completeDurable() {
@@ -207,7 +223,7 @@ final class ShardSlot<P: Program> {
         isStopReported = true
         let text = stop.text(ledger.shards, shard)
         options.report(text)
-        failAll(Refusal(.stopped, text))
+        failUnsettled(Refusal(.stopped, text))
     }
 
     private func answerWaiting() {
@@ -237,15 +253,21 @@ final class ShardSlot<P: Program> {
             return
         }
         if peer.pending[message.sequence] != nil {
+            if let stop = engine.machine.stop {
+                // Nothing settles here any more.
+                continuation.resume(
+                    throwing: Refusal(.stopped, stop.text(ledger.shards, shard)))
+                return
+            }
             awaited[message, default: []].append(continuation)
             return
         }
-        let found = engine.lastRecord { record in
+        let last = engine.lastRecord { record in
             (record.event.kind == .acknowledged || record.event.kind == .timedOut)
                 && record.event.peer == channel.destination
                 && record.event.sequence == message.sequence
         }
-        guard let found else {
+        guard let (offset, found) = last else {
             continuation.resume(
                 throwing: Refusal(
                     .notApplicable, "\(ledger.shards.text(message)) was closed as lost"))
@@ -256,7 +278,7 @@ final class ShardSlot<P: Program> {
             ? .timedOut : found.event.outcome == .accepted ? .accepted : .rejected
         continuation.resume(
             returning: Settled(
-                message: message, result: result, payload: found.payload, offset: .none))
+                message: message, result: result, payload: found.payload, offset: offset))
     }
 
     private func readPressure(now: Now) {
@@ -299,6 +321,7 @@ final class ShardSlot<P: Program> {
         } catch {
             options.report("\(error)")
         }
+        writable = nil
     }
 }
 

@@ -25,7 +25,8 @@ struct ExchangeTests {
     // MARK: The recorded messages of a public chain
 
     /// 935 messages between 17 shards; lies beside the repository, if at all.
-    static let recorded = URL(fileURLWithPath: Tally.repository).deletingLastPathComponent().path
+    static let recorded =
+        URL(fileURLWithPath: Tally.repository).deletingLastPathComponent().path
         + "/shared/data/ton/messages.jsonl"
     static var isRecorded: Bool { FileManager.default.fileExists(atPath: recorded) }
 
@@ -91,14 +92,17 @@ struct ExchangeTests {
         #expect(listed.status == 1)
         let orphans = try listed.jsonLines
         #expect(orphans.allSatisfy { $0["class"]?.text == "undelivered" })
-        #expect(orphans.compactMap { $0["message"]?.text }.sorted() == undelivered.map(\.message).sorted())
+        #expect(
+            orphans.compactMap { $0["message"]?.text }.sorted()
+                == undelivered.map(\.message).sorted())
         let summary = try scratch.tally("orphans", "ledger", "--summary", "--json").json
         for channel in summary.keys {
             let counts = try #require(summary[channel])
             #expect(counts["undelivered"]?.count == undelivered.count { $0.channel == channel })
             #expect(counts["unsent"]?.count == unsent.count { $0.channel == channel })
             #expect(counts["outside"]?.count == 0)
-            let matched = sends.count { $0.channel == channel }
+            let matched =
+                sends.count { $0.channel == channel }
                 - undelivered.count { $0.channel == channel }
             #expect(counts["matched"]?.count == matched)
         }

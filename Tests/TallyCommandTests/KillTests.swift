@@ -99,7 +99,8 @@ struct KillTests {
             #expect(refused.errorLines.count == 1, "\(refused.error)")
             #expect(refused.error.contains(holder), "\(refused.error)")
         }
-        #expect(try scratch.tally("recover", "apply", "ledger", "plan", "--reason", "x").status >= 2)
+        #expect(
+            try scratch.tally("recover", "apply", "ledger", "plan", "--reason", "x").status >= 2)
 
         // Reading verbs go on beside it.
         let info = try scratch.clean("info", "ledger", "--json").json

@@ -96,7 +96,8 @@ struct RecoveryWalkTests {
         }
     }
 
-    @Test("a plan is deterministic, its application settles all but what is owed, twice is harmless")
+    @Test(
+        "a plan is deterministic, its application settles all but what is owed, twice is harmless")
     func apply() throws {
         let before = scratch.bytes("ledger")
         try scratch.clean("recover", "plan", "ledger", "-o", "plan")
@@ -113,7 +114,8 @@ struct RecoveryWalkTests {
         #expect(applied.output.contains(" 0 still pending"))
         let left = try orphans()
         #expect(left.allSatisfy { $0["class"]?.text == "owed" })
-        let reemissions = try scratch.clean("log", "ledger", "--kind", "reemitted", "--limit", "1000000")
+        let reemissions = try scratch.clean(
+            "log", "ledger", "--kind", "reemitted", "--limit", "1000000")
         #expect(reemissions.output.contains("recovery  the process was killed"))
 
         try scratch.clean("recover", "apply", "ledger", "plan", "--reason", "again")

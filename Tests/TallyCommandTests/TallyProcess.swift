@@ -68,7 +68,9 @@ enum Tally {
         /// Waits for the end. A run that a signal ended has that signal's negative as its status.
         func wait() -> Outcome {
             process.waitUntilExit()
-            defer { for path in [output, error] { try? FileManager.default.removeItem(atPath: path) } }
+            defer {
+                for path in [output, error] { try? FileManager.default.removeItem(atPath: path) }
+            }
             let isSignal = process.terminationReason == .uncaughtSignal
             return Outcome(
                 status: isSignal ? -process.terminationStatus : process.terminationStatus,
@@ -140,7 +142,8 @@ final class Scratch {
             var isDirectory: ObjCBool = false
             _ = unsafe FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
             found[name] =
-                isDirectory.boolValue ? Data() : (FileManager.default.contents(atPath: path) ?? Data())
+                isDirectory.boolValue
+                ? Data() : (FileManager.default.contents(atPath: path) ?? Data())
         }
         return found
     }

@@ -67,7 +67,8 @@ struct DeliveryRuleTests {
     @Test("an expired receipt leads to a timeout, and never to an acknowledgement")
     func expired() {
         let duel = Duel()
-        duel.send(a, Errand(b, deadlineAfter: 1_000_000, then: [Errand(a)]))
+        // The program would refuse it, and stop the shard: it is not shown.
+        duel.send(a, Errand(b, .fault, deadlineAfter: 1_000_000, then: [Errand(a)]))
         duel.clock += 1_000_000_000
         duel.deliver(lastDelivery(duel))
         #expect(duel.events(b, .received).map(\.outcome) == [.expired])

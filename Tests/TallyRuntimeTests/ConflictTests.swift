@@ -50,7 +50,7 @@ struct ConflictTests {
     }
 
     @Test(
-        "that came first: the origin learns it from the answer or from the notice, records, and stops",
+        "that came first: the origin learns it from the answer or a notice, records it, and stops",
         arguments: [Reason.answer, .notice])
     func first(reason: Reason) async throws {
         try await Lab.withScratch { path in
@@ -64,6 +64,10 @@ struct ConflictTests {
                 let message = try await live.send(.accept("mine"))
                 try await Lab.eventually("it is under way") { transport.heldCount == 1 }
                 let waiting = Task { try await live.outcome(of: message) }
+                // A shard can be read before, while and after it stops.
+                let reading = Task {
+                    for _ in 0..<300 { _ = try await live.read(Lab.a) { $0.durable.offset } }
+                }
                 if reason == .notice { transport.follow { $0.isAnswer ? .drop : .hold } }
                 transport.inject(try forged(transport, Parcel.accept("forged").bytes))
                 if reason == .notice {
@@ -78,6 +82,7 @@ struct ConflictTests {
                 let refusal = await Lab.refusal { _ = try await waiting.value }
                 #expect(refusal?.code == .stopped)
                 #expect(refusal?.text.contains("a/b/1 has other bytes") == true)
+                try await reading.value
                 #expect(try await live.perform(.note([1]), on: Lab.b).result == [1])
             }
             #expect(lines.all.filter { $0.contains("a/b/1 has other bytes") }.count == 1)
@@ -86,7 +91,8 @@ struct ConflictTests {
             #expect(origin.first?.event.sequence == SequenceNumber(1))
             let there = try Lab.records(ledger, Lab.b, .conflicted)
             #expect(there.map(\.event.reason) == (reason == .notice ? [.delivery] : []))
-            #expect(try Lab.joined(ledger)[Channel(origin: Lab.a, destination: Lab.b)].conflicting == 1)
+            let channel = Channel(origin: Lab.a, destination: Lab.b)
+            #expect(try Lab.joined(ledger)[channel].conflicting == 1)
         }
     }
 

@@ -55,7 +55,7 @@ struct FaultyTransportTests {
         _ = await settler.result
     }
 
-    @Test("hundreds of trades settle, each message is applied exactly once, no money is lost or made")
+    @Test("hundreds of trades settle, each message is applied exactly once, no money is lost")
     func venue() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(

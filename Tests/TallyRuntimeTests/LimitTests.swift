@@ -47,11 +47,13 @@ struct LimitTests {
         }
     }
 
-    @Test("payloads of no bytes and of 16 MiB are sent, received and answered", arguments: [0, 16 << 20])
+    @Test(
+        "payloads of no bytes and of 16 MiB are sent, received and answered",
+        arguments: [0, 16 << 20])
     func payloads(count: Int) async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
-            try await Lab.running(ledger) { live in
+            try await Lab.running(ledger, InProcessTransport(), Lab.patient) { live in
                 let performed = try await live.perform(
                     .sendBytes(to: Lab.b, count: count), on: Lab.a)
                 let message = try #require(performed.messages.first)

@@ -69,7 +69,8 @@ struct OutcomeTests {
                     try await Lab.eventually("b owes an answer") {
                         try await live.read(Lab.b) { $0.messaging.owedCount } == 1
                     }
-                    #expect(try await live.perform(.answerOwed, on: Lab.b).result == Array("1".utf8))
+                    let answered = try await live.perform(.answerOwed, on: Lab.b)
+                    #expect(answered.result == Array("1".utf8))
                     for try await settled in group {
                         #expect(settled.message == message && settled.payload == [7])
                     }

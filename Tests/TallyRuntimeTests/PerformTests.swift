@@ -6,7 +6,7 @@ import Testing
 
 @Suite("Commands and what comes of them")
 struct PerformTests {
-    @Test("a result is returned once it is durable: the log at rest holds every one, with its result")
+    @Test("a result is returned once it is durable: the log at rest holds every one of them")
     func results() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
@@ -52,7 +52,7 @@ struct PerformTests {
         }
     }
 
-    @Test("the same name again gives the recorded result and appends nothing, in a later session too")
+    @Test("the same name again gives the recorded result and appends nothing, later on too")
     func again() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
@@ -117,7 +117,7 @@ struct PerformTests {
         }
     }
 
-    @Test("state is read at the writer's position, which is durable and behind every earlier command")
+    @Test("state is read at the writer's durable position, behind every earlier command")
     func reading() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)

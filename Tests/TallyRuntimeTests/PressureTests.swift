@@ -11,7 +11,9 @@ struct PressureTests {
         return options
     }
 
-    private static let holdsDeliveries: GateTransport.Rule = { $0.isDelivery ? .hold : .deliver }
+    private static let holdsDeliveries: GateTransport.Rule = {
+        $0.isDelivery && $0.header.receiver == Lab.b ? .hold : .deliver
+    }
 
     @Test("a full channel refuses a command that does not wait; one that waits is let in later")
     func waiting() async throws {
@@ -50,6 +52,7 @@ struct PressureTests {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
             try await Lab.running(ledger, InProcessTransport(), Self.options(1)) { live in
+                try await Lab.settledSessions(live)
                 try await live.exchange()
                 let began = ContinuousClock.now
                 let reader = Task {

@@ -13,8 +13,8 @@ struct RecoveryTests {
     private static let expired = MessageName(from: Lab.a, to: ShardID(4), SequenceNumber(1))
     private static let owed = MessageName(from: Lab.a, to: ShardID(5), SequenceNumber(1))
 
-    /// A ledger as a killed process leaves it: one message to each of b, c, d and e, each pending for
-    /// another reason.
+    /// A ledger as a killed process leaves it: one message to each of b, c, d and e, each pending
+    /// for another reason.
     private func killed(_ path: String) async throws -> Ledger {
         let ledger = try Lab.ledger(path, Self.shards)
         let transport = GateTransport()
@@ -60,7 +60,8 @@ struct RecoveryTests {
             #expect(first.unsettled.isEmpty && first.stops.isEmpty)
             let again = try Lab.records(ledger, Lab.a, .reemitted)
             #expect(again.count == 4)
-            #expect(again.allSatisfy { $0.event.reason == .recovery && $0.event.identity == plan.id })
+            #expect(again.allSatisfy { $0.event.reason == .recovery })
+            #expect(again.allSatisfy { $0.event.identity == plan.id })
             #expect(again.allSatisfy { $0.payload == Array("after the crash".utf8) })
             #expect(try plan.currency(for: AuditLedger(ledger)).isCurrent)
             let settled = try Lab.records(ledger, Lab.a).count

@@ -48,7 +48,7 @@ struct SnapshotTests {
     func cut() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
-            let state = try await run(ledger, Self.options)
+            _ = try await run(ledger, Self.options)
             try await Lab.eventually("the last snapshot is written") {
                 let offsets = Snapshot.offsets(in: ledger, of: Lab.a)
                 return try offsets.first == ledger.openForReading(Lab.a).end().offset
@@ -67,7 +67,6 @@ struct SnapshotTests {
                 #expect(snapshot.eventCount == fold.eventCount)
                 #expect(snapshot.commitCount == fold.commitCount)
             }
-            #expect(try Relay.encode(folded(ledger, Lab.a).application) != state)
             try Lab.expectClean(ledger)
         }
     }

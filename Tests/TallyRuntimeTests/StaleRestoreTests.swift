@@ -120,7 +120,7 @@ struct StaleRestoreTests {
         }
     }
 
-    @Test("a destination, with its old mark: it stops, an operator accepts, nothing is applied twice")
+    @Test("a destination, with its old mark: it stops, an operator accepts, nothing comes twice")
     func destination() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)

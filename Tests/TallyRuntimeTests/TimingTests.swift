@@ -82,7 +82,8 @@ struct TimingTests {
                 $0.isAnswer && answers.next() < 3 ? .drop : .deliver
             }
             try await Lab.running(ledger, transport) { live in
-                #expect(try await live.exchange(.reject("no room")).payload == Array("no room".utf8))
+                let settled = try await live.exchange(.reject("no room"))
+                #expect(settled.payload == Array("no room".utf8))
                 let (applied, repeated) = try await live.read(Lab.b) {
                     ($0.application.applied, $0.counters.repeated)
                 }
@@ -107,6 +108,27 @@ struct TimingTests {
             }
             #expect(try Lab.records(ledger, Lab.b, .received).count == 10)
             #expect(try Lab.records(ledger, Lab.a, .acknowledged).count == 10)
+            try Lab.expectClean(ledger)
+        }
+    }
+
+    @Test("a writer with no room for envelopes drops them, and everything settles all the same")
+    func crowded() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            var options = Lab.options
+            options.envelopesWaitingMax = 1
+            try await Lab.running(ledger, GateTransport { _ in .twice }, options) { live in
+                try await withThrowingTaskGroup(of: Settled.self) { group in
+                    for _ in 0..<60 {
+                        group.addTask { try await live.exchange() }
+                        group.addTask { try await live.exchange(from: Lab.b, to: Lab.a) }
+                    }
+                    for try await settled in group { #expect(settled.result == .accepted) }
+                }
+                try await Lab.settled(live)
+                #expect(try await live.read(Lab.b) { $0.application.applied } == 60)
+            }
             try Lab.expectClean(ledger)
         }
     }

@@ -67,7 +67,7 @@ struct WriterTests {
             process.standardOutput = output
             try process.run()
             let said = output.fileHandleForReading.availableData
-            #expect(String(decoding: said, as: UTF8.self) == "held\n")
+            #expect(String(decoding: said, as: UTF8.self).hasPrefix("held"))
             defer {
                 try? input.fileHandleForWriting.close()
                 process.waitUntilExit()
@@ -75,7 +75,7 @@ struct WriterTests {
             try await body()
         }
 
-        @Test("a shard that another process writes is refused with its words, and no other stays open")
+        @Test("a shard that another process writes is refused with its words, and none stays open")
         func otherProcess() async throws {
             try await Lab.withScratch { path in
                 let ledger = try Lab.ledger(path)
