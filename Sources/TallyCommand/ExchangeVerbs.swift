@@ -23,7 +23,12 @@ struct Export<P: Program>: ParsableCommand {
         let opened = try Ledger(ledger.directory)
         let audit = AuditLedger(opened)
         if let problem = audit.problems.first?.problem { throw problem }
-        var export = LedgerExport(opened)
+        var export = LedgerExport(opened.manifest) { shard in
+            guard let log = audit[shard].log else {
+                throw StoreError(.missingShard, "shard \(audit[shard].name) is missing")
+            }
+            return log
+        }
         if audit.isLive {
             for shard in audit.shards {
                 export.positions[shard.shard] = audit.cut.through(shard.shard)

@@ -1,5 +1,6 @@
 import Foundation
 import Synchronization
+import TallyAudit
 import TallyCommand
 import TallyCore
 import TallyRuntime
@@ -48,6 +49,7 @@ struct VenueRunner: Sendable {
     func run() async throws -> Outcome {
         let started = Date()
         let ledger = try Self.ledger(directory)
+        try Self.checkShards(ledger)
         var options = RuntimeOptions()
         options.report = report
         options.machine.retryBase = max(20_000_000, faults.delayMax * 3)
@@ -70,6 +72,11 @@ struct VenueRunner: Sendable {
         return outcome
     }
 
+    /// Looks at every shard before the first one is opened: a ledger that is refused is left as it was.
+    private static func checkShards(_ ledger: Ledger) throws {
+        if let problem = AuditLedger(ledger).problems.first?.problem { throw problem }
+    }
+
     private func perform(
         _ live: LiveLedger<Venue>, _ seed: UInt64
     ) async throws -> (performed: Int, refused: Int) {
@@ -83,42 +90,48 @@ struct VenueRunner: Sendable {
         var refused = 0
         var requested: UInt64 = 0
         try await withThrowingTaskGroup(of: Bool.self) { group in
-            var running = 0
-            var isDepositing = true
-            var sequence: UInt64 = 0
-            while let (shard, command) = workload.next() {
-                if case .deposit = command {
-                } else if isDepositing {
-                    // No trade before every account has its money.
-                    while let done = try await group.next() {
+            do {
+                var running = 0
+                var isDepositing = true
+                var sequence: UInt64 = 0
+                while let (shard, command) = workload.next() {
+                    if case .deposit = command {
+                    } else if isDepositing {
+                        // No trade before every account has its money.
+                        while let done = try await group.next() {
+                            if done { performed += 1 } else { refused += 1 }
+                            running -= 1
+                        }
+                        isDepositing = false
+                    }
+                    sequence += 1
+                    let name = CommandName(client: client, sequence: SequenceNumber(sequence))
+                    if case .trade = command { requested += 1 }
+                    group.addTask {
+                        try await Self.perform(live, shard, command, name, lines)
+                    }
+                    running += 1
+                    if running >= concurrency, let done = try await group.next() {
                         if done { performed += 1 } else { refused += 1 }
                         running -= 1
                     }
-                    isDepositing = false
+                    progress(requested)
                 }
-                sequence += 1
-                let name = CommandName(client: client, sequence: SequenceNumber(sequence))
-                if case .trade = command { requested += 1 }
-                group.addTask {
-                    try await Self.perform(live, shard, command, name, lines)
+                // The last trades wait for answers that are owed: somebody has to ask for them.
+                let settler = Task {
+                    while !Task.isCancelled {
+                        try await Task.sleep(nanoseconds: 50_000_000)
+                        try await Self.settleOwed(live)
+                    }
                 }
-                running += 1
-                if running >= concurrency, let done = try await group.next() {
+                defer { settler.cancel() }
+                while let done = try await group.next() {
                     if done { performed += 1 } else { refused += 1 }
-                    running -= 1
                 }
-                progress(requested)
-            }
-            // The last trades wait for answers that are owed: somebody has to ask for them.
-            let settler = Task {
-                while !Task.isCancelled {
-                    try await Task.sleep(nanoseconds: 50_000_000)
-                    try await Self.settleOwed(live)
-                }
-            }
-            defer { settler.cancel() }
-            while let done = try await group.next() {
-                if done { performed += 1 } else { refused += 1 }
+            } catch {
+                // The others wait for outcomes that nothing settles any more; closing lets them go.
+                await live.close()
+                throw error
             }
         }
         return (performed, refused)

@@ -72,8 +72,10 @@ struct InterchangeImportTests {
 
     @Test("a ledger's name may be any text")
     func names() throws {
-        let odd = #"{"format":"tally-events","version":1,"ledger":"\ud83d\ude00 \uD840\udc00\u0000\t","#
-        try imported([odd + #""shards":["a"]}"#]) { report in
+        let odd =
+            #"{"format":"tally-events","version":1,"#
+            + #""ledger":"\ud83d\ude00 \uD840\udc00\u0000\t","shards":["a"]}"#
+        try imported([odd]) { report in
             #expect(report.ledger.manifest.name == "\u{1F600} \u{20000}\u{0}\t")
             let read = try Ledger(report.ledger.directory)
             #expect(read.manifest == report.ledger.manifest)

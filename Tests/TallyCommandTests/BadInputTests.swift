@@ -45,6 +45,7 @@ struct BadInputTests {
         try scratch.clean("venue", "run", "good", "--trades", "10")
         try scratch.clean("export", "good", "-o", "lines")
         try scratch.clean("import", "lines", "sealed")
+        try scratch.clean("recover", "plan", "good", "-o", "plan")
         return scratch
     }
 
@@ -59,7 +60,7 @@ struct BadInputTests {
         Mistake("venue run good --trades x", 2, "'x'", "tally venue run --help"),
         Mistake("venue run good --released no/such/file", 2, "no/such/file"),
         Mistake("venue check good nowhere", 3, "nowhere", "No such file"),
-        Mistake("venue check good lines", 2, "lines holds no released results", "--released"),
+        Mistake("venue check good plan", 2, "plan holds no released results", "--released"),
     ]
 
     static let places = [
@@ -117,7 +118,7 @@ struct BadInputTests {
 
     static let sealed = [
         Mistake("venue run sealed", 2, "sealed is evidence", "cannot be written"),
-        Mistake("recover plan sealed -o plan", 2, "evidence", "cannot be recovered"),
+        Mistake("recover plan sealed -o other", 2, "evidence", "cannot be recovered"),
         Mistake("recover accept sealed trades-0 --reason x", 2, "sealed is evidence"),
         Mistake("recover force sealed trades-0/collateral-0/1 --reason x", 2, "sealed is evidence"),
     ]
@@ -160,7 +161,7 @@ struct BadInputTests {
         for (name, status, says) in [
             ("foreign", 2, ["foreign was made for another ledger", "\(again) good"]),
             ("changed", 3, ["of the plan", "was changed", again]),
-            ("cut", 3, ["line 6 of the plan", again]),
+            ("cut", 3, ["of the plan", again]),
             ("newer", 3, ["format version 2", "reads 1"]),
             ("junk", 3, ["line 1 of the plan", again]),
             ("empty", 3, ["line 1 of the plan", again]),

@@ -111,7 +111,8 @@ struct ShapeTests {
 
     static let readings = [
         ["info"], ["info", "--json"], ["log"], ["log", "--json"], ["show", "trades-0@5"],
-        ["trace", "trades-0/collateral-0/1"], ["state"], ["state", "--at", "-100ms"], ["replay"],
+        ["trace", "trades-0/collateral-0/1"], ["state"], ["state", "--at", "trades-0@9"],
+        ["replay"],
         ["replay", "--json"], ["replay", "--check"], ["pending"], ["orphans"],
         ["orphans", "--summary", "--json"], ["verify"], ["verify", "--json"], ["export"],
     ]

@@ -65,9 +65,18 @@ enum Tally {
 
         func kill() { _ = Foundation.kill(process.processIdentifier, SIGKILL) }
 
-        /// Waits for the end. A run that a signal ended has that signal's negative as its status.
-        func wait() -> Outcome {
-            process.waitUntilExit()
+        /// Waits for the end, a minute at most. A run that a signal ended has that signal's negative as
+        /// its status.
+        func wait(at location: SourceLocation = #_sourceLocation) -> Outcome {
+            let end = Date(timeIntervalSinceNow: 60)
+            while process.isRunning {
+                usleep(1_000)
+                guard Date() > end else { continue }
+                let command = process.arguments ?? []
+                Issue.record("\(command) did not end by itself", sourceLocation: location)
+                kill()
+                process.waitUntilExit()
+            }
             defer {
                 for path in [output, error] { try? FileManager.default.removeItem(atPath: path) }
             }

@@ -4,7 +4,7 @@ import TallyStore
 import TallyVenue
 import Testing
 
-@Suite("A transport that loses, repeats, delays and reorders")
+@Suite("A transport that loses, repeats, delays and reorders", .timeLimit(.minutes(1)))
 struct FaultyTransportTests {
     private struct Counts: Sendable {
         var trades = 0

@@ -3,7 +3,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Deadlines and re-emission")
+@Suite("Deadlines and re-emission", .timeLimit(.minutes(1)))
 struct TimingTests {
     @Test("a message that arrives behind its deadline expires there, and its origin times it out")
     func expiry() async throws {
@@ -31,8 +31,9 @@ struct TimingTests {
             let receipts = try Lab.records(ledger, Lab.b, .received)
             #expect(receipts.map(\.event.outcome) == [.expired, .applied])
             let timeouts = try Lab.records(ledger, Lab.a, .timedOut)
-            #expect(timeouts.count == 1 && timeouts[0].event.reason == .none)
-            let receipt = try ledger.openForReading(Lab.b).record(at: timeouts[0].event.peerOffset)
+            let timeout = try #require(timeouts.first?.event)
+            #expect(timeouts.count == 1 && timeout.reason == .none)
+            let receipt = try ledger.openForReading(Lab.b).record(at: timeout.peerOffset)
             #expect(receipt?.event.outcome == .expired)
             // Behind the deadline the log says why it asks again.
             let again = try Lab.records(ledger, Lab.a, .reemitted)

@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("One writer per shard")
+@Suite("One writer per shard", .timeLimit(.minutes(1)))
 struct WriterTests {
     private var ownName: String { "process \(ProcessInfo.processInfo.processIdentifier)" }
 
