@@ -184,9 +184,6 @@ final class HalfReader {
             return index + 1 < sessions.count
                 ? Offset(sessions[index + 1].first.rawValue - 1) : offset
         }
-        if let later = sessions.first(where: { $0.session.epoch >= session.epoch }) {
-            return Offset(later.first.rawValue - 1)
-        }
-        return offset
+        return .none
     }
 }

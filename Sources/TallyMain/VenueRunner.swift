@@ -72,7 +72,8 @@ struct VenueRunner: Sendable {
         return outcome
     }
 
-    /// Looks at every shard before the first one is opened: a ledger that is refused is left as it was.
+    /// Looks at every shard before the first one is opened: a ledger that is refused is left as it
+    /// was.
     private static func checkShards(_ ledger: Ledger) throws {
         if let problem = AuditLedger(ledger).problems.first?.problem { throw problem }
     }

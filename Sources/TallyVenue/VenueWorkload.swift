@@ -33,10 +33,11 @@ public struct VenueWorkload: Sendable {
     private var queue: [(shard: ShardID, command: VenueCommand)] = []
     private var isEnding = false
 
-    /// Trades that are old enough to be closed are those with so many newer ones.
-    private static let closeLag = 600
+    /// Trades that are old enough to be closed are those with so many newer ones: enough for most to
+    /// be confirmed by then, however many run at once.
+    private let closeLag: Int
     /// Beyond so many trades not yet closed, every trade is followed by a close.
-    private static let openMax = 1500
+    private let openMax: Int
 
     /// - Parameters:
     ///   - trades: How many trades to request; at most 2^32 - 1.
@@ -51,6 +52,8 @@ public struct VenueWorkload: Sendable {
         }
         collateralShards = VenueState.collateralShards(of: directory)
         random = SplitMix64(seed: seed)
+        closeLag = min(600, max(8, trades / 16))
+        openMax = closeLag * 5 / 2
     }
 
     /// The number of a run's trade, from 1.
@@ -113,9 +116,9 @@ public struct VenueWorkload: Sendable {
             )
         ]
         open.append((shard, tradeID))
-        let isClosing = random.index(below: 10) < 8 || open.count > Self.openMax
-        if open.count > Self.closeLag, isClosing {
-            let old = open.remove(at: random.index(below: open.count - Self.closeLag))
+        let isClosing = random.index(below: 10) < 8 || open.count > openMax
+        if open.count > closeLag, isClosing {
+            let old = open.remove(at: random.index(below: open.count - closeLag))
             steps.append((old.shard, .close(tradeID: old.tradeID)))
         }
         if random.oneIn(10) { steps.append(transferStep()) }

@@ -1,14 +1,14 @@
 import Foundation
 import Testing
 
-/// The text that a person sees is part of what the command promises: compared with `fixtures/golden`,
-/// and recorded again only on purpose, with `TALLY_RECORD=1`.
+/// The text that a person sees is part of what the command promises: compared with
+/// `fixtures/golden`, and recorded again only on purpose, with `TALLY_RECORD=1`.
 ///
-/// `fixtures/golden/small.jsonl` is the log of a foreign system, written by hand: shard `a` sends five
-/// messages to `b`. The first is acknowledged, the second timed out, the third was answered and the
-/// answer is lost, the fourth is owed, the fifth never arrived and is overdue; `a` has sent the last
-/// three again. `b` sends one to `a`, which expired there without `b` knowing. No identity, no heads: the import makes both, always the
-/// same.
+/// `fixtures/golden/small.jsonl` is the log of a foreign system, written by hand: shard `a` sends
+/// five messages to `b`. The first is acknowledged, the second timed out, the third was answered
+/// and the answer is lost, the fourth is owed, the fifth never arrived and is overdue; `a` has sent
+/// the last three again. `b` sends one to `a`, which expired there without `b` knowing. No
+/// identity, no heads: the import makes both, always the same.
 @Suite("Golden output")
 struct GoldenTests {
     static let directory = Tally.repository + "/fixtures/golden"

@@ -1,6 +1,7 @@
 import Testing
 
-/// A JSON value that keeps the order of its keys: where others build on a shape, the order is part of it.
+/// A JSON value that keeps the order of its keys: where others build on a shape, the order is part
+/// of it.
 indirect enum OrderedJSON: Equatable {
     case object([Member])
     case array([OrderedJSON])

@@ -65,8 +65,8 @@ enum Tally {
 
         func kill() { _ = Foundation.kill(process.processIdentifier, SIGKILL) }
 
-        /// Waits for the end, a minute at most. A run that a signal ended has that signal's negative as
-        /// its status.
+        /// Waits for the end, a minute at most. A run that a signal ended has that signal's
+        /// negative as its status.
         func wait(at location: SourceLocation = #_sourceLocation) -> Outcome {
             let end = Date(timeIntervalSinceNow: 60)
             while process.isRunning {
@@ -92,7 +92,7 @@ enum Tally {
 final class Scratch {
     let path: String
 
-    /// In memory where there is such a place: what is tested here survives a process, not a machine.
+    /// In memory where there is such a place: what is tested here survives a process, not more.
     init() throws {
         let root = FileManager.default.fileExists(atPath: "/dev/shm") ? "/dev/shm" : "/tmp"
         path = root + "/tally-command-\(UInt64.random(in: 0 ... .max))"

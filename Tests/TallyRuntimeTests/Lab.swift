@@ -58,13 +58,20 @@ enum Lab {
         try LiveLedger(ledger, program: Relay.self, transport: transport, options: options)
     }
 
-    /// Opens, runs the closure, closes.
+    /// Opens, runs the closure, closes. Who waits in vain is told so after half a minute: closing
+    /// refuses whatever is under way.
     static func running(
         _ ledger: Ledger, _ transport: any Transport = InProcessTransport(),
         _ options: RuntimeOptions = Lab.options,
         _ body: (LiveLedger<Relay>) async throws -> Void
     ) async throws {
         let live = try live(ledger, transport, options)
+        let watchdog = Task {
+            try await Task.sleep(nanoseconds: 30_000_000_000)
+            Issue.record("the ledger was closed: something waited in vain")
+            await live.close()
+        }
+        defer { watchdog.cancel() }
         do {
             try await body(live)
         } catch {
