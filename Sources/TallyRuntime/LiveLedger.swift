@@ -100,6 +100,8 @@ public final class LiveLedger<P: Program>: Sendable {
         _ ledger: Ledger, _ shards: [ShardID], _ transport: any Transport,
         _ options: RuntimeOptions
     ) throws -> [ShardSlot<P>] {
+        // All of them are looked at before the first one is touched.
+        for shard in shards where ledger.writer(of: shard) == nil { try ledger.check(shard) }
         let results = Mutex<[(Int, Result<SlotBox<P>, any Error>)]>([])
         DispatchQueue.concurrentPerform(iterations: shards.count) { index in
             let result = Result { () throws -> SlotBox<P> in

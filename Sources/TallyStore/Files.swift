@@ -40,6 +40,25 @@ package enum Files {
         guard unsafe mkdir(path, 0o700) == 0 else { throw failure("make the directory", path) }
     }
 
+    /// Makes a file with its blocks allocated, if there is none: a map over a sparse file dies of a full
+    /// disk, this says so.
+    package static func allocate(_ path: String, bytes: Int) throws(StoreError) {
+        let descriptor = unsafe open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            if errno == EEXIST { return }
+            throw failure("create", path)
+        }
+        defer { close(descriptor) }
+        #if !canImport(Darwin)
+            let number = posix_fallocate(descriptor, 0, off_t(bytes))
+            guard number == 0 || number == EOPNOTSUPP || number == EINVAL else {
+                remove(path)
+                errno = number
+                throw failure("allocate", path)
+            }
+        #endif
+    }
+
     /// The names in a directory, sorted; empty when it cannot be read.
     package static func list(_ path: String) -> [String] {
         guard let directory = unsafe opendir(path) else { return [] }

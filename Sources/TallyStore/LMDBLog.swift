@@ -48,6 +48,7 @@ public final class LMDBLog: LogStore {
         let identity: [UInt8]
         switch access {
         case .write(let level):
+            try Self.allocateLock(directory)
             options.access = .readWrite
             durability = level
             options.noSync = level == .process
@@ -88,10 +89,17 @@ public final class LMDBLog: LogStore {
         }
     }
 
+    /// Gives LMDB's lock file its blocks before LMDB maps it: it would map a hole, and die of a full disk.
+    private static func allocateLock(_ directory: String) throws(StoreError) {
+        // Room for 126 readers of 64 bytes and the header, in whole pages.
+        try Files.allocate(directory + "/lock.mdb", bytes: 16_384)
+    }
+
     /// Makes the tables of a new shard in an empty directory and writes its identity.
     static func create(
         directory: String, name: String, ledger: Bytes16, shard: ShardID
     ) throws(StoreError) {
+        try allocateLock(directory)
         do throws(LMDBError) {
             var options = Environment.Options(access: .readWrite)
             options.mapSize = mapSizeDefault

@@ -99,6 +99,9 @@ public struct Ledger: Sendable {
         return Ledger(directory: directory, manifest: manifest)
     }
 
+    /// Checks that a shard's file is there and whole enough to be opened; touches nothing.
+    public func check(_ shard: ShardID) throws(StoreError) { try check(shard, .quick) }
+
     /// Checks that a shard's file is there and whole enough for LMDB to open.
     private func check(_ shard: ShardID, _ depth: StructureCheck.Depth) throws(StoreError) {
         let name = shards.name(of: shard)
