@@ -125,7 +125,7 @@ package final class Progress: @unchecked Sendable {
             drawnAt = now
             isDrawn = true
             Console.write(Array("\r\u{1B}[K\(bar(done))".utf8), to: STDERR_FILENO)
-        } else if printsLines {
+        } else if printsLines, done > 0 {
             drawnAt = now
             let of = total.map { " of \($0)" } ?? ""
             Console.note("  \(title): \(done)\(of)")

@@ -109,8 +109,8 @@ struct Demo: AsyncParsableCommand {
         kill(child.processIdentifier, SIGKILL)
         child.waitUntilExit()
         say(
-            "   process \(child.processIdentifier) killed with SIGKILL after \(readable(performed))"
-                + " performed commands")
+            "   process \(child.processIdentifier) killed with SIGKILL after about"
+                + " \(readable(performed)) commands")
         let check = try ReleasedCheck(released, Ledger(directory))
         say("   " + check.text)
         guard check.isClean else { throw Exit.findings }

@@ -2,9 +2,9 @@ public import TallyCore
 
 /// A fold's result at a commit boundary, in a file of its own; disposable.
 ///
-///     magic "TLSN" 4 · version 4 · ledger id 16 · shard id 4 · fold version 4 · offset 8 · timestamp 8 ·
-///     head 32 · events 8 · commits 8 · program's name (count 4, bytes) · messaging state (count 8,
-///     bytes) · application state (count 8, bytes) · CRC-32C of all before, 4
+///     magic "TLSN" 4, version 4, ledger id 16, shard id 4, fold version 4, offset 8, timestamp 8,
+///     head 32, events 8, commits 8, program's name (count 4, bytes), messaging state (count 8,
+///     bytes), application state (count 8, bytes), CRC-32C of all before, 4
 ///
 /// A snapshot counts only if its checksum is right, it is of this ledger, shard, program and fold
 /// version, and the log's commit at its offset has its head. Otherwise it is skipped, and that is said.
