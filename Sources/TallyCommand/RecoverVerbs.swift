@@ -187,5 +187,12 @@ struct RecoverAccept<P: Program>: LedgerVerb {
                 "\(shard): nothing is missing as far as its mark and its peers tell; nothing was changed"
             )
         }
+        if !loss.unread.isEmpty {
+            Console.note(
+                "not read: the logs of "
+                    + loss.unread.map { ledger.shards.name(of: $0) }.joined(separator: ", ")
+                    + "; what they have seen is not known: accept again once they are at hand")
+            throw Exit.partial
+        }
     }
 }

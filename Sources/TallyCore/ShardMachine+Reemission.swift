@@ -1,3 +1,6 @@
+/// Bytes of an operator's reason that are recorded.
+let reasonLengthMax = 4096
+
 /// Re-emission: idempotent, paced, recorded, and it never gives up.
 extension ShardMachine {
     /// Sets the timer for what is pending now, or none when nothing is.
@@ -57,7 +60,7 @@ extension ShardMachine {
         text: [UInt8] = [], now: Now, log: some OwnLog
     ) -> Int? {
         guard let first = sequences.first else { return 0 }
-        guard openCommit(now: now) else { return nil }
+        guard openCommit(now: now, payloadBytes: reasonLengthMax) else { return nil }
         let peer = ShardID(UInt32(index))
         var deliveries: [Delivery] = []
         var bytes = 0
@@ -84,7 +87,7 @@ extension ShardMachine {
         event.attempt = messaging.peers[index].attempt &+ 1
         event.reason = reason
         event.identity = plan
-        append(event, payload: text.prefix(4096))
+        append(event, payload: text.prefix(reasonLengthMax))
         for delivery in deliveries { queue(peer, .message(delivery)) }
         return deliveries.count
     }
@@ -94,6 +97,10 @@ extension ShardMachine {
         plan: Bytes16, _ messages: [MessageName], reason: [UInt8], now: Now, log: some OwnLog
     ) -> StepResult {
         guard isOpened else { return .done }
+        // Before the first event: half a plan, and then the same input again, would record it twice.
+        if !commit.isEmpty, commit.eventCount + messages.count > options.commitEventsMax {
+            return .sealFirst
+        }
         var byPeer: [Int: [SequenceNumber]] = [:]
         for message in messages where message.channel.origin == shard {
             let index = Int(message.channel.destination.rawValue)

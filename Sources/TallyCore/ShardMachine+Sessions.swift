@@ -92,14 +92,15 @@ extension ShardMachine {
 
     /// A delay between three quarters and five quarters of the given one.
     mutating func jittered(_ delay: UInt64) -> UInt64 {
-        let quarter = max(1, delay / 4)
+        let delay = max(4, delay)
+        let quarter = delay / 4
         return delay - quarter + random.next() % (2 * quarter)
     }
 
     /// An operator's decision.
     mutating func intervene(_ intervention: Intervention, now: Now) -> StepResult {
         guard isOpened else { return .done }
-        guard openCommit(now: now) else { return .sealFirst }
+        guard openCommit(now: now, payloadBytes: reasonLengthMax) else { return .sealFirst }
         var event = Event(.intervened)
         let reason: [UInt8]
         switch intervention {
@@ -125,7 +126,7 @@ extension ShardMachine {
             event.difference = difference
             reason = text
         }
-        append(event, payload: reason.prefix(4096))
+        append(event, payload: reason.prefix(reasonLengthMax))
         return .done
     }
 }

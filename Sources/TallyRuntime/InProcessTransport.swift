@@ -29,6 +29,9 @@ public final class InProcessTransport: Transport {
     private let signal = DispatchSemaphore(value: 0)
 
     public init(faults: TransportFaults = TransportFaults()) {
+        var faults = faults
+        // A day is more than any test waits, and far from where sums of times overflow.
+        faults.delayMax = min(faults.delayMax, 86_400_000_000_000)
         self.faults = faults
         state = Mutex(State(random: SplitMix64(seed: faults.seed)))
         if !faults.isNone {

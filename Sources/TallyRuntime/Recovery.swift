@@ -36,8 +36,13 @@ public enum Recovery {
         try pump.run()
         let byOrigin = Dictionary(grouping: messages) { $0.channel.origin }
         for (origin, names) in byOrigin.sorted(by: { $0.key < $1.key }) {
-            try pump.take(
-                .recover(plan: plan, names.sorted(), reason: Array(reason.utf8)), at: origin)
+            // In parts that fit a commit, whatever ranges they make.
+            let sorted = names.sorted()
+            for start in stride(from: 0, to: sorted.count, by: 10_000) {
+                let part = Array(sorted[start..<min(start + 10_000, sorted.count)])
+                try pump.take(
+                    .recover(plan: plan, part, reason: Array(reason.utf8)), at: origin)
+            }
         }
         try pump.run(progress: progress)
         var report = Report()
@@ -82,9 +87,11 @@ public enum Recovery {
         public var statements: [(peer: ShardID, statement: Statement)] = []
         /// The mark, when the log is behind it.
         public var mark: LogPosition?
+        /// Peers whose logs cannot be read: what they saw is not known, and not accepted.
+        public var unread: [ShardID] = []
 
         public static func == (left: Loss, right: Loss) -> Bool {
-            left.mark == right.mark
+            left.mark == right.mark && left.unread == right.unread
                 && left.statements.map(\.peer) == right.statements.map(\.peer)
                 && left.statements.map(\.statement) == right.statements.map(\.statement)
         }
@@ -110,6 +117,7 @@ public enum Recovery {
         loss.mark = writable.refusedMark?.position
         for peer in ledger.shards.all where peer != shard {
             guard let statement = try statement(of: peer, about: shard, in: ledger) else {
+                loss.unread.append(peer)
                 continue
             }
             let messaging = engine.machine.messaging

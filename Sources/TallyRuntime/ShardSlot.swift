@@ -43,6 +43,7 @@ final class ShardSlot<P: Program> {
     private var isStopReported = false
     private var isClosing = false
     private var snapshotAt: UInt64
+    private let snapshotsUnderWay = DispatchGroup()
     private var pressureReadAt: UInt64 = 0
     private var ownSequence: UInt64 = 0
 
@@ -292,7 +293,7 @@ final class ShardSlot<P: Program> {
         snapshotAt = engine.events + options.snapshotEvery
         let state = engine.state(from: start)
         let (ledger, report) = (ledger, options.report)
-        DispatchQueue.global().async {
+        DispatchQueue.global().async(group: snapshotsUnderWay) {
             do { try Snapshot.write(state, to: ledger) } catch { report("\(error)") }
         }
     }
@@ -302,6 +303,7 @@ final class ShardSlot<P: Program> {
 
     func close(now: Now) {
         isClosing = true
+        snapshotsUnderWay.wait()
         attempt {
             let envelopes = try engine.flush(now: now)
             completeDurable()
