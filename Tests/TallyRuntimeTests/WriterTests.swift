@@ -46,22 +46,23 @@ struct WriterTests {
     }
 
     #if os(Linux)
-        /// Holds a shard's writer lock in a process of its own while the closure runs.
+        /// Holds a shard's writer lock in a process of its own (perl is on every Debian) while the closure runs.
         private func held(
             _ ledger: Ledger, _ shard: ShardID, _ body: () async throws -> Void
         ) async throws {
             let script = """
-                import fcntl, os, struct, sys
-                fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-                os.write(fd, b"process 4711\\n")
-                lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
-                fcntl.fcntl(fd, 37, lock)
-                print("held", flush=True)
-                sys.stdin.read()
+                use Fcntl;
+                sysopen(my $file, $ARGV[0], O_RDWR | O_CREAT) or die;
+                syswrite($file, "process 4711\\n");
+                my $lock = pack("s s x4 q q l x4", F_WRLCK, 0, 0, 0, 0);
+                fcntl($file, 37, $lock) or die;
+                $| = 1;
+                print "held\\n";
+                <STDIN>;
                 """
             let process = Process()
             process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-            process.arguments = ["python3", "-c", script, ledger.writerPath(of: shard)]
+            process.arguments = ["perl", "-e", script, ledger.writerPath(of: shard)]
             let (input, output) = (Pipe(), Pipe())
             process.standardInput = input
             process.standardOutput = output
