@@ -50,7 +50,7 @@ struct InterchangeRoundTripTests {
             scratch + "/ledger", InterchangeFixture.manifest(["trades-0", "collateral-0"]),
             [[commit], []])
         let text = try InterchangeFixture.export(ledger)
-        if ProcessInfo.processInfo.environment["RECORD_GOLDEN"] != nil {
+        if ProcessInfo.processInfo.environment["TALLY_RECORD"] != nil {
             try InterchangeFixture.write(text, to: Self.golden)
         }
         let golden = try Data(contentsOf: URL(fileURLWithPath: Self.golden))
