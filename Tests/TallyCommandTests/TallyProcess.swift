@@ -65,10 +65,10 @@ enum Tally {
 
         func kill() { _ = Foundation.kill(process.processIdentifier, SIGKILL) }
 
-        /// Waits for the end, a minute at most. A run that a signal ended has that signal's
+        /// Waits for the end, four minutes at most. A run that a signal ended has that signal's
         /// negative as its status.
         func wait(at location: SourceLocation = #_sourceLocation) -> Outcome {
-            let end = Date(timeIntervalSinceNow: 60)
+            let end = Date(timeIntervalSinceNow: 240)
             while process.isRunning {
                 usleep(1_000)
                 guard Date() > end else { continue }

@@ -3,7 +3,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Closing, and not closing", .timeLimit(.minutes(1)))
+@Suite("Closing, and not closing", .timeLimit(.minutes(10)))
 struct ClosingTests {
     @Test("close refuses who waits, marks the end as clean, and the next session says so")
     func graceful() async throws {

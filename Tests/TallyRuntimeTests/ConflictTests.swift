@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Other bytes under a known name", .timeLimit(.minutes(1)))
+@Suite("Other bytes under a known name", .timeLimit(.minutes(10)))
 struct ConflictTests {
     /// The envelope that carried a message, with other bytes under the same name.
     private func forged(

@@ -4,7 +4,7 @@ import TallyStore
 import TallyVenue
 import Testing
 
-@Suite("A transport that loses, repeats, delays and reorders", .timeLimit(.minutes(1)))
+@Suite("A transport that loses, repeats, delays and reorders", .timeLimit(.minutes(10)))
 struct FaultyTransportTests {
     private struct Counts: Sendable {
         var trades = 0

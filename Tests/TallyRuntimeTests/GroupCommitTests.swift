@@ -3,7 +3,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Group commit and writer threads", .timeLimit(.minutes(1)))
+@Suite("Group commit and writer threads", .timeLimit(.minutes(10)))
 struct GroupCommitTests {
     @Test("a thousand commands at once share commits, and every one gets its own result")
     func sharedCommits() async throws {

@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Limits of room and size", .timeLimit(.minutes(1)))
+@Suite("Limits of room and size", .timeLimit(.minutes(10)))
 struct LimitTests {
     @Test("a full map fails commands with its own error; a larger one has all that was released")
     func fullMap() async throws {

@@ -3,7 +3,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("The outcome of a sent message", .timeLimit(.minutes(1)))
+@Suite("The outcome of a sent message", .timeLimit(.minutes(10)))
 struct OutcomeTests {
     @Test("is awaited while it is pending, and is the same when asked for once it is settled")
     func outcomes() async throws {

@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Commands and what comes of them", .timeLimit(.minutes(1)))
+@Suite("Commands and what comes of them", .timeLimit(.minutes(10)))
 struct PerformTests {
     @Test("a result is returned once it is durable: the log at rest holds every one of them")
     func results() async throws {

@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Back-pressure", .timeLimit(.minutes(1)))
+@Suite("Back-pressure", .timeLimit(.minutes(10)))
 struct PressureTests {
     private static func options(_ pendingMax: UInt64) -> RuntimeOptions {
         var options = Lab.patient

@@ -5,7 +5,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Recovery by an operator", .timeLimit(.minutes(1)))
+@Suite("Recovery by an operator", .timeLimit(.minutes(10)))
 struct RecoveryTests {
     private static let shards = ["a", "b", "c", "d", "e"]
     private static let undelivered = MessageName(from: Lab.a, to: Lab.b, SequenceNumber(1))

@@ -5,7 +5,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Snapshots of a running shard", .timeLimit(.minutes(1)))
+@Suite("Snapshots of a running shard", .timeLimit(.minutes(10)))
 struct SnapshotTests {
     private static var options: RuntimeOptions {
         var options = Lab.options

@@ -7,7 +7,7 @@ import Testing
 
 /// A shard's directory is copied aside, the ledger runs on, the old copy is put back: with its own
 /// mark the log looks whole, and only its peers know that it is not.
-@Suite("An old backup of a shard is restored", .timeLimit(.minutes(1)))
+@Suite("An old backup of a shard is restored", .timeLimit(.minutes(10)))
 struct StaleRestoreTests {
     private enum Mark { case restored, left }
 

@@ -3,7 +3,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("Deadlines and re-emission", .timeLimit(.minutes(1)))
+@Suite("Deadlines and re-emission", .timeLimit(.minutes(10)))
 struct TimingTests {
     @Test("a message that arrives behind its deadline expires there, and its origin times it out")
     func expiry() async throws {

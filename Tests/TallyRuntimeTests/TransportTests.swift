@@ -3,7 +3,7 @@ import TallyCore
 import TallyRuntime
 import Testing
 
-@Suite("The transport within one process", .timeLimit(.minutes(1)))
+@Suite("The transport within one process", .timeLimit(.minutes(10)))
 struct TransportTests {
     /// What arrived at a receiver.
     private final class Inbox: Sendable {

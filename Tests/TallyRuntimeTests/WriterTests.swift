@@ -4,7 +4,7 @@ import TallyRuntime
 import TallyStore
 import Testing
 
-@Suite("One writer per shard", .timeLimit(.minutes(1)))
+@Suite("One writer per shard", .timeLimit(.minutes(10)))
 struct WriterTests {
     private var ownName: String { "process \(ProcessInfo.processInfo.processIdentifier)" }
 
