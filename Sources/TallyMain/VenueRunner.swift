@@ -19,8 +19,6 @@ struct VenueRunner: Sendable {
     var released: ReleasedLines?
     var report: @Sendable (String) -> Void
     var progress: @Sendable (UInt64) -> Void
-    /// Stops after the workload, without waiting for what is pending.
-    var drains = true
 
     struct Outcome: Sendable {
         var seed: UInt64
@@ -64,7 +62,7 @@ struct VenueRunner: Sendable {
         var outcome = Outcome(
             seed: seed, summary: VenueSummary([]), seconds: 0, isSettled: false, stops: [])
         (outcome.performed, outcome.refused) = try await perform(live, seed)
-        if drains { outcome.isSettled = try await drain(live) }
+        outcome.isSettled = try await drain(live)
         outcome.summary = try await Self.summary(live)
         outcome.stops = try await Self.stops(live)
         await live.close()
