@@ -16,14 +16,28 @@ let package = Package(
     name: "tallystick",
     platforms: [.macOS(.v15)],
     products: [
-        .library(
-            name: "Tallystick", targets: ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime"]),
+        .library(name: "Tallystick", targets: ["Tallystick"]),
+        .library(name: "TallystickTesting", targets: ["TallystickTesting"]),
         .library(name: "TallyCommand", targets: ["TallyCommand"]),
         .executable(name: "tally", targets: ["TallyMain"]),
+    ],
+    traits: [
+        .trait(
+            name: "ServiceLifecycle",
+            description: "A live ledger is a Service of swift-service-lifecycle."),
+        .trait(
+            name: "Tracing",
+            description: "Correlations carry the trace of swift-distributed-tracing."),
+        .default(enabledTraits: ["ServiceLifecycle", "Tracing"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     ],
     targets: [
         .systemLibrary(
@@ -41,7 +55,28 @@ let package = Package(
         .target(
             name: "TallyAudit", dependencies: ["TallyCore", "TallyStore"], swiftSettings: settings),
         .target(
-            name: "TallyRuntime", dependencies: ["TallyCore", "TallyStore", "TallyAudit"],
+            name: "TallyRuntime",
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "Tallystick",
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])),
+                .product(
+                    name: "Tracing", package: "swift-distributed-tracing",
+                    condition: .when(traits: ["Tracing"])),
+            ],
+            swiftSettings: settings),
+        .target(
+            name: "TallystickTesting",
+            dependencies: ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime"],
             swiftSettings: settings),
         .target(name: "TallyVenue", dependencies: ["TallyCore"], swiftSettings: settings),
         .target(
@@ -49,6 +84,7 @@ let package = Package(
             dependencies: [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: settings),
         .executableTarget(
@@ -74,6 +110,28 @@ let package = Package(
         .testTarget(
             name: "TallyAuditTests",
             dependencies: ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue"],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TallystickTests",
+            dependencies: [
+                "Tallystick", "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+                .product(
+                    name: "ServiceLifecycle", package: "swift-service-lifecycle",
+                    condition: .when(traits: ["ServiceLifecycle"])),
+                .product(
+                    name: "Tracing", package: "swift-distributed-tracing",
+                    condition: .when(traits: ["Tracing"])),
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TallystickTestingTests",
+            dependencies: [
+                "TallystickTesting", "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
+                "TallyVenue",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "TallyVenueTests", dependencies: ["TallyCore", "TallyVenue"],

@@ -15,10 +15,22 @@ struct HouseTests {
         "TallyCore": (["CCRC32C"], false),
         "TallyStore": (["TallyCore", "LMDB", "CCRC32C", "Crypto"], true),
         "TallyAudit": (["TallyCore", "TallyStore"], true),
-        "TallyRuntime": (["TallyCore", "TallyStore", "TallyAudit"], true),
+        "TallyRuntime": (
+            ["TallyCore", "TallyStore", "TallyAudit", "Logging", "CoreMetrics"], true
+        ),
+        "Tallystick": (
+            [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "ServiceLifecycle",
+                "Tracing", "Logging",
+            ], false
+        ),
+        "TallystickTesting": (["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime"], true),
         "TallyVenue": (["TallyCore"], false),
         "TallyCommand": (
-            ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "ArgumentParser"], true
+            [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "ArgumentParser",
+                "Logging",
+            ], true
         ),
         "TallyMain": (
             [
