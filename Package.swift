@@ -95,6 +95,9 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: settings),
+        .executableTarget(
+            name: "TallyExample", dependencies: ["Tallystick", "TallyCommand"],
+            swiftSettings: settings),
         .testTarget(
             name: "LMDBTests", dependencies: ["LMDB", "CCRC32C"], swiftSettings: settings),
         .testTarget(
@@ -105,7 +108,11 @@ let package = Package(
             swiftSettings: settings),
         .testTarget(
             name: "TallyRuntimeTests",
-            dependencies: ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue"],
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "TallyAuditTests",
@@ -114,10 +121,8 @@ let package = Package(
         .testTarget(
             name: "TallystickTests",
             dependencies: [
-                "Tallystick", "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
+                "Tallystick",
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "CoreMetrics", package: "swift-metrics"),
-                .product(name: "MetricsTestKit", package: "swift-metrics"),
                 .product(
                     name: "ServiceLifecycle", package: "swift-service-lifecycle",
                     condition: .when(traits: ["ServiceLifecycle"])),

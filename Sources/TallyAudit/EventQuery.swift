@@ -12,6 +12,18 @@ public struct AuditEvent: Equatable, Sendable {
     /// The head of its commit, when it is the commit's last event.
     public var head: Digest?
 
+    /// Copies an event out of its log; the last one of a commit costs the hash of the commit.
+    package init(_ view: EventView, of commit: CommitView, in shard: ShardID) {
+        self.shard = shard
+        offset = view.offset
+        record = LogRecord(
+            event: view.event, timestamp: commit.timestamp, payload: view.payload,
+            result: view.result)
+        epoch = commit.epoch
+        self.commit = commit.firstOffset
+        head = view.offset == commit.lastOffset ? commit.head : nil
+    }
+
     public var isLastOfCommit: Bool { head != nil }
     public var event: Event { record.event }
     public var evidence: Evidence { Evidence(shard, offset) }
@@ -256,20 +268,11 @@ private final class EventCursor {
     }
 
     private func take(_ commit: CommitView, _ first: Offset, _ last: Offset) {
-        var head: Digest?
         commit.forEach { view in
             guard view.offset >= first, view.offset <= last, query.matches(view, in: shard) else {
                 return
             }
-            if view.offset == commit.lastOffset { head = commit.head }
-            buffer.append(
-                AuditEvent(
-                    shard: shard, offset: view.offset,
-                    record: LogRecord(
-                        event: view.event, timestamp: commit.timestamp, payload: view.payload,
-                        result: view.result),
-                    epoch: commit.epoch, commit: commit.firstOffset,
-                    head: view.offset == commit.lastOffset ? head : nil))
+            buffer.append(AuditEvent(view, of: commit, in: shard))
         }
     }
 }

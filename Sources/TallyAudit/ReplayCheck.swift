@@ -147,7 +147,7 @@ private struct DecisionCheck<P: Program> {
             }
             messaging.fold(view, timestamp: time, epoch: epoch)
             if kind.isForPrograms {
-                view.withPayload { P.evolve(&application, view.event, $0, context) }
+                P.fold(view, into: &application, context)
             }
             events += 1
         }
@@ -189,19 +189,19 @@ private struct DecisionCheck<P: Program> {
         correlation = event.correlation
         let given: Stimulus
         switch event.kind {
-        case .commanded: given = .command(payload: view.payload)
+        case .commanded: given = .command(payload: P.current(view.payload, of: .commanded))
         case .received:
             guard event.outcome == .applied else { return }
             given = .message(
                 name: MessageName(from: event.peer, to: context.shard, event.sequence),
-                payload: view.payload)
+                payload: P.current(view.payload, of: .received))
         default:
             let result: MessageResult =
                 event.kind == .timedOut
                 ? .timedOut : event.outcome == .accepted ? .accepted : .rejected
             given = .outcome(
                 name: MessageName(from: context.shard, to: event.peer, event.sequence),
-                result: result, payload: view.payload)
+                result: result, payload: P.current(view.payload, of: event.kind))
         }
         stimuli += 1
         do {
@@ -255,7 +255,8 @@ private struct DecisionCheck<P: Program> {
             diverge(view.offset, "kind", event.kind.name, expected.kind.name)
             return
         }
-        let payload = view.payload
+        // What an older version wrote is compared in today's form.
+        let payload = P.current(view.payload, of: event.kind)
         func check(
             _ field: String, _ recorded: some CustomStringConvertible & Equatable,
             _ decided: some CustomStringConvertible, _ isEqual: Bool

@@ -35,6 +35,11 @@ extension AuditLedger {
 }
 
 extension AuditEvent {
+    /// The payload in the program's words.
+    func described<Q: Program>(_ program: Q.Type) -> String {
+        Q.describe(Q.current(record.payload, of: event.kind))
+    }
+
     /// One line for a person.
     func text<Q: Program>(_ directory: ShardDirectory, _ program: Q.Type) -> String {
         "\(record.timestamp)  \(directory.address(shard, offset))  "
@@ -46,7 +51,7 @@ extension AuditEvent {
         let event = event
         let name = message.map { directory.text($0) } ?? ""
         let payload =
-            record.payload.isEmpty ? "" : "  " + Console.escaped(program.describe(record.payload))
+            record.payload.isEmpty ? "" : "  " + Console.escaped(described(program))
         switch event.kind {
         case .opened:
             return "session \(epoch.rawValue)"

@@ -24,8 +24,13 @@ extension TallyTool {
     public static var toolName: String { "tally" }
 
     public static func main() async {
-        await run(
-            ToolRoot<Program>.self, arguments: Array(CommandLine.arguments.dropFirst()))
+        await run(Array(CommandLine.arguments.dropFirst()))
+    }
+
+    /// Runs the verbs on arguments, prints, and ends the process with the verb's exit code: for a tool
+    /// whose own `main` does something else first.
+    public static func run(_ arguments: [String]) async -> Never {
+        await TallyCommand.run(ToolRoot<Program>.self, arguments: arguments)
     }
 }
 

@@ -17,11 +17,9 @@ public enum Opaque: Program {
 
     public static func encode(_ state: State) -> [UInt8] { [] }
     public static func decode(_ bytes: [UInt8], _ shard: ShardContext) -> State? { State() }
-    public static func fields(_ state: State) -> [(name: String, value: String)] { [] }
-    public static func law(_ states: [(shard: ShardContext, state: State)]) -> [String] { [] }
 
-    /// Text when the payload is printable ASCII, else hexadecimal, at most 64 characters of either.
-    public static func describe(_ payload: [UInt8]) -> String {
+    /// Printable ASCII as it is, else hexadecimal.
+    static func text(of payload: [UInt8]) -> String {
         let shown = payload.prefix(64)
         let isText = !payload.isEmpty && shown.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
         let more = payload.count > shown.count ? "..." : ""

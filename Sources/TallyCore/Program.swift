@@ -32,6 +32,22 @@ public protocol Program: Sendable {
     static func evolve(
         _ state: inout State, _ event: Event, _ payload: RawSpan, _ shard: ShardContext)
 
+    /// Reads a payload of an older form as today's.
+    ///
+    /// A log keeps the bytes that were written, for ever; a message sent by an older version may still
+    /// be pending when this one starts. So every payload passes through here before ``decide(_:_:_:)``,
+    /// ``evolve(_:_:_:_:)`` or ``describe(_:)`` sees it: those know today's form alone. The log, its
+    /// heads and the digests of messages stay as they are.
+    ///
+    /// A payload has to tell its own form, by a tag in front for example: the version of the session
+    /// that recorded it does not, because the receiver of a message records what the sender wrote.
+    ///
+    /// - Parameters:
+    ///   - payload: Borrowed for the call.
+    ///   - kind: Of the event that holds the payload, or will hold it.
+    /// - Returns: Today's form; `nil` when the payload has it already, which costs no copy.
+    static func upcast(_ payload: RawSpan, of kind: EventKind) -> [UInt8]?
+
     /// The state's canonical bytes: equal states give equal bytes.
     static func encode(_ state: State) -> [UInt8]
 
@@ -52,6 +68,43 @@ public protocol Program: Sendable {
     static func describe(_ payload: [UInt8]) -> String
 }
 
+extension Program {
+    /// There was never another form.
+    public static func upcast(_ payload: RawSpan, of kind: EventKind) -> [UInt8]? { nil }
+
+    /// No named values.
+    public static func fields(_ state: State) -> [(name: String, value: String)] { [] }
+
+    /// No law of its own.
+    public static func law(_ states: [(shard: ShardContext, state: State)]) -> [String] { [] }
+
+    /// Text when the payload is printable ASCII, else hexadecimal, at most 64 characters of either.
+    public static func describe(_ payload: [UInt8]) -> String { Opaque.text(of: payload) }
+
+    /// A recorded payload in today's form.
+    public static func current(_ payload: [UInt8], of kind: EventKind) -> [UInt8] {
+        // The span ends before the array does.
+        unsafe upcast(payload.span.bytes, of: kind) ?? payload
+    }
+
+    /// Folds an event of a log into a state, its payload in today's form.
+    ///
+    /// - Complexity: What `evolve` costs; a payload of today's form is not copied.
+    public static func fold(
+        _ view: EventView, into state: inout State, _ shard: ShardContext
+    ) {
+        let event = view.event
+        view.withPayload { payload in
+            if let current = upcast(payload, of: event.kind) {
+                // The span ends before the array does.
+                unsafe evolve(&state, event, current.span.bytes, shard)
+            } else {
+                evolve(&state, event, payload, shard)
+            }
+        }
+    }
+}
+
 /// What a program may know about the shard it runs on.
 public struct ShardContext: Hashable, Sendable {
     public var shard: ShardID
@@ -64,6 +117,18 @@ public struct ShardContext: Hashable, Sendable {
 
     /// The shard's own name.
     public var name: String { directory.name(of: shard) }
+
+    /// A shard of the same ledger by its name.
+    ///
+    /// - Throws: ``Refusal/Code/unknownShard``.
+    public func id(of name: String) throws(Refusal) -> ShardID {
+        guard let shard = directory.id(of: name) else {
+            throw Refusal(
+                .unknownShard,
+                "there is no shard \(name); there are \(directory.names.joined(separator: ", "))")
+        }
+        return shard
+    }
 }
 
 /// What a decision is made on.

@@ -46,7 +46,7 @@ extension ShardMachine {
         let decision: Decision
         do {
             decision = try P.decide(
-                .command(payload: command.payload), application, context)
+                .command(payload: P.current(command.payload, of: .commanded)), application, context)
         } catch {
             return .refused(error)
         }

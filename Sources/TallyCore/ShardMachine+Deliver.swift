@@ -161,9 +161,9 @@ extension ShardMachine {
         var decision = Decision()
         if !isExpired {
             do {
+                let payload = P.current(Array(delivery.payload), of: .received)
                 decision = try P.decide(
-                    .message(name: content.name, payload: Array(delivery.payload)), application,
-                    context)
+                    .message(name: content.name, payload: payload), application, context)
             } catch {
                 stop = .program(
                     "it refused \(context.directory.text(content.name)): \(error.text)")

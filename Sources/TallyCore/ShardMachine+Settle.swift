@@ -69,8 +69,9 @@ extension ShardMachine {
     ) -> StepResult {
         let decision: Decision
         do {
+            let payload = P.current(Array(payload), of: event.kind)
             decision = try P.decide(
-                .outcome(name: name, result: result, payload: Array(payload)), application, context)
+                .outcome(name: name, result: result, payload: payload), application, context)
         } catch {
             stop = .program(
                 "it refused the outcome of \(context.directory.text(name)): \(error.text)")

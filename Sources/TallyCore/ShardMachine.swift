@@ -166,9 +166,7 @@ public struct ShardMachine<P: Program>: Sendable {
         let (time, epoch) = (commit.timestamp, commit.epoch)
         commit.withEvent(commit.eventCount - 1) { view in
             messaging.fold(view, timestamp: time, epoch: epoch)
-            if event.kind.isForPrograms {
-                view.withPayload { P.evolve(&application, event, $0, context) }
-            }
+            if event.kind.isForPrograms { P.fold(view, into: &application, context) }
         }
     }
 

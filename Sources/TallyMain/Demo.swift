@@ -194,7 +194,7 @@ struct Demo: AsyncParsableCommand {
             faults: TransportFaults(
                 loss: Self.loss, repetition: 0.05, delayMax: UInt64(Self.delay) * 1_000_000,
                 seed: 2),
-            report: { Console.note($0) }, progress: { progress.update($0) })
+            progress: { progress.update($0) })
         let outcome = try await runner.run()
         progress.finish()
         return outcome

@@ -17,7 +17,6 @@ struct VenueRunner: Sendable {
     var concurrency = 400
     /// Gets one line per command as it returns.
     var released: ReleasedLines?
-    var report: @Sendable (String) -> Void
     var progress: @Sendable (UInt64) -> Void
 
     struct Outcome: Sendable {
@@ -49,7 +48,7 @@ struct VenueRunner: Sendable {
         let ledger = try Self.ledger(directory)
         try Self.checkShards(ledger)
         var options = RuntimeOptions()
-        options.report = report
+        options.logger = ConsoleLog.logger
         options.machine.retryBase = max(20_000_000, faults.delayMax * 3)
         options.machine.retryMax = 2_000_000_000
         options.machine.askBase = max(20_000_000, faults.delayMax * 2)

@@ -67,7 +67,7 @@ struct VenueRun: AsyncParsableCommand {
                 loss: loss, repetition: repetition, delayMax: UInt64(delay) * 1_000_000,
                 seed: seed ?? 1),
             released: try released.map { try ReleasedLines(path: $0) },
-            report: { Console.note($0) }, progress: { progress.update($0) })
+            progress: { progress.update($0) })
         let outcome = try await runner.run()
         progress.finish()
         if json.isOn {

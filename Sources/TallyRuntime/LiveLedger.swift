@@ -1,45 +1,10 @@
+internal import CoreMetrics
 internal import Foundation
+internal import Logging
 internal import Synchronization
+internal import TallyAudit
 public import TallyCore
 public import TallyStore
-
-/// How a ledger is run.
-public struct RuntimeOptions: Sendable {
-    public var machine = MachineOptions()
-    public var durability = Durability.power
-    /// Writer threads at most; shards share them when there are more shards.
-    public var threadsMax = max(2, ProcessInfo.processInfo.activeProcessorCount)
-    /// Events between two snapshots of a shard.
-    public var snapshotEvery: UInt64 = 1_000_000
-    /// A shard that appended fewer events than this is closed without a snapshot.
-    public var snapshotAtCloseMin: UInt64 = 1000
-    /// Envelopes that may wait for a writer thread; more are dropped, and sent again by their origin.
-    public var envelopesWaitingMax = 8192
-    /// Address space per shard, in bytes.
-    public var mapSize = LMDBLog.mapSizeDefault
-    /// Told what an operator should know, one line at a time, from any thread.
-    public var report: @Sendable (String) -> Void = { _ in }
-
-    public init() {}
-}
-
-/// The name of a command, so that whoever got no answer can ask again and gets the recorded result.
-public struct CommandName: Hashable, Sendable {
-    /// The client: sixteen bytes of its own choice.
-    public var client: Bytes16
-    /// The client's own count, from 1.
-    public var sequence: SequenceNumber
-    /// All its commands through this one will not be asked again.
-    public var settledThrough: SequenceNumber
-
-    public init(
-        client: Bytes16, sequence: SequenceNumber, settledThrough: SequenceNumber = .none
-    ) {
-        self.client = client
-        self.sequence = sequence
-        self.settledThrough = settledThrough
-    }
-}
 
 /// A shard as its writer sees it at a durable position.
 public struct ShardView<P: Program>: Sendable {
@@ -55,11 +20,20 @@ public struct ShardView<P: Program>: Sendable {
 ///
 /// Opening recovers by itself: every shard is folded from its log, sessions are confirmed, and what is
 /// pending is sent again.
+///
+///     let live = try LiveLedger(ledger, program: Margin.self)
+///     let performed = try await live.perform(Array("250".utf8), on: desk)
+///     let settled = try await live.outcome(of: performed.messages[0])
+///     await live.close()
+///
+/// The ledger takes over its transport and closes it. A ledger that is dropped without ``close()`` closes
+/// its shards in good order, a little later.
 public final class LiveLedger<P: Program>: Sendable {
     public let ledger: Ledger
     private let transport: any Transport
     private let options: RuntimeOptions
     private let workers: [WriterThread<P>]
+    private let feeds: [ShardID: LogFeed]
     private let isClosed = Atomic<Bool>(false)
 
     /// Opens every shard of a ledger, or the ones given, for writing and starts their threads.
@@ -79,6 +53,7 @@ public final class LiveLedger<P: Program>: Sendable {
         self.options = options
         let opened = shards ?? ledger.shards.all
         let slots = try Self.openSlots(ledger, opened, transport, options)
+        feeds = Dictionary(uniqueKeysWithValues: slots.map { ($0.shard, $0.feed) })
         let threadCount = max(1, min(options.threadsMax, slots.count))
         var groups: [[ShardSlot<P>]] = Array(repeating: [], count: threadCount)
         for (index, slot) in slots.enumerated() { groups[index % threadCount].append(slot) }
@@ -87,12 +62,22 @@ public final class LiveLedger<P: Program>: Sendable {
             for shard in worker.shards {
                 let limit = options.envelopesWaitingMax
                 let mailbox = worker.mailbox
+                let dropped = ShardMetrics.droppedEnvelopes(
+                    options.metrics, ledger: ledger.manifest.name,
+                    shard: ledger.shards.name(of: shard))
                 transport.attach(shard) { bytes in
-                    mailbox.post((shard, .envelope(bytes)), limit: limit)
+                    if !mailbox.post((shard, .envelope(bytes)), limit: limit) {
+                        dropped.increment()
+                    }
                 }
             }
         }
         for worker in workers { worker.start() }
+    }
+
+    deinit {
+        for worker in workers { worker.end() }
+        transport.close()
     }
 
     /// Opens and folds the shards in parallel.
@@ -118,16 +103,20 @@ public final class LiveLedger<P: Program>: Sendable {
     ) throws -> ShardSlot<P> {
         let writable = try ledger.openForWriting(
             shard, durability: options.durability, mapSize: options.mapSize)
-        for warning in writable.warnings { options.report(warning) }
-        let state = try ShardState<P>.opened(ledger, shard, writable.log, options.report)
+        var logger = options.logger
+        logger[metadataKey: "shard"] = .string(ledger.shards.name(of: shard))
+        for warning in writable.warnings { logger.warning("\(warning)") }
+        let state = try ShardState<P>.opened(ledger, shard, writable.log) {
+            logger.warning("\($0)")
+        }
         return ShardSlot(
             ledger: ledger, shard: shard, writable: writable, state: state, options: options,
-            transport: transport)
+            transport: transport, logger: logger)
     }
 
     private func worker(of shard: ShardID) throws -> WriterThread<P> {
         guard !isClosed.load(ordering: .relaxed) else {
-            throw Refusal(.closing, "the ledger is closed")
+            throw Self.closed
         }
         guard let worker = workers.first(where: { $0.shards.contains(shard) }) else {
             throw Refusal(.unknownShard, "the shard is not open here")
@@ -139,37 +128,73 @@ public final class LiveLedger<P: Program>: Sendable {
     ///
     /// - Parameters:
     ///   - name: Names the command so that it can be asked again; `nil`: it will not be.
+    ///   - correlation: Sixteen bytes that every message it leads to inherits; `nil`: what
+    ///     ``RuntimeOptions/correlation`` gives.
     ///   - waitsForRoom: Whether to wait, rather than be refused, while a channel has too much unsettled.
     /// - Returns: The result, durable by then.
     /// - Throws: ``TallyCore/Refusal``: nothing was recorded. ``TallyStore/StoreError``: the outcome is
-    ///   unknown; ask again under the same name once the ledger is open again.
+    ///   unknown; ask again under the same name once the ledger is open again. `CancellationError`: the
+    ///   outcome is unknown; ask again under the same name.
     public func perform(
         _ payload: [UInt8], on shard: ShardID, as name: CommandName? = nil,
-        correlation: Bytes16 = .none, waitsForRoom: Bool = true
+        correlation: Bytes16? = nil, waitsForRoom: Bool = true
     ) async throws -> Performed {
         let worker = try worker(of: shard)
-        return try await withCheckedThrowingContinuation { continuation in
+        let correlation = correlation ?? options.correlation()
+        return try await Waiter.value { waiter in
             let command = PendingCommand(
                 payload: payload, request: name, correlation: correlation,
-                waitsForRoom: waitsForRoom, continuation: continuation)
-            if !worker.post(shard, .command(command)) {
-                continuation.resume(throwing: Refusal(.closing, "the ledger is closed"))
-            }
+                waitsForRoom: waitsForRoom, waiter: waiter)
+            if !worker.post(shard, .command(command)) { waiter.resume(throwing: Self.closed) }
         }
     }
+
+    private static var closed: Refusal { Refusal(.closing, "the ledger is closed") }
 
     /// Waits for the outcome of a message that a shard here has sent.
     ///
     /// - Throws: ``TallyCore/Refusal`` when there is no such message, it was closed as lost, or the ledger
-    ///   closes first; the message then stays pending.
+    ///   closes first; the message then stays pending. `CancellationError`: the message goes on.
     public func outcome(of message: MessageName) async throws -> Settled {
         let shard = message.channel.origin
         let worker = try worker(of: shard)
-        return try await withCheckedThrowingContinuation { continuation in
-            if !worker.post(shard, .outcome(message, continuation)) {
-                continuation.resume(throwing: Refusal(.closing, "the ledger is closed"))
+        return try await Waiter.value { waiter in
+            if !worker.post(shard, .outcome(message, waiter)) {
+                waiter.resume(throwing: Self.closed)
             }
         }
+    }
+
+    /// A shard by its name.
+    ///
+    /// - Throws: ``TallyCore/Refusal`` when the ledger has no such shard.
+    public func shard(_ name: String) throws(Refusal) -> ShardID {
+        try ShardContext(shard: ShardID(0), directory: ledger.shards).id(of: name)
+    }
+
+    /// The messages that a shard has sent and whose outcome is not known, in the order of their names.
+    public func pending(of shard: ShardID) async throws -> [MessageName] {
+        try await read(shard) { view in
+            var names: [MessageName] = []
+            for index in view.messaging.peers.indices.dropFirst() {
+                view.messaging.peers[index].pending.forEach { sequence, _ in
+                    names.append(MessageName(from: shard, to: ShardID(UInt32(index)), sequence))
+                    return true
+                }
+            }
+            return names
+        }
+    }
+
+    /// A shard's durable events from an offset on, and then every new one.
+    ///
+    /// - Parameter first: 1: from the beginning. The offset behind the last one a read model has seen.
+    /// - Throws: ``TallyCore/Refusal`` when the shard is not open here.
+    public func events(of shard: ShardID, from first: Offset = Offset(1)) throws -> DurableEvents {
+        guard let feed = feeds[shard] else {
+            throw Refusal(.unknownShard, "the shard is not open here")
+        }
+        return DurableEvents(feed: feed, first: max(first, Offset(1)))
     }
 
     /// Runs a closure on a shard's writer thread, on its state at the durable end.
@@ -177,16 +202,12 @@ public final class LiveLedger<P: Program>: Sendable {
         _ shard: ShardID, _ body: @escaping @Sendable (ShardView<P>) -> R
     ) async throws -> R {
         let worker = try worker(of: shard)
-        return try await withCheckedThrowingContinuation { continuation in
+        return try await Waiter.value { waiter in
             let isPosted = worker.post(
                 shard,
                 .read(
-                    { continuation.resume(returning: body($0)) },
-                    { continuation.resume(throwing: $0) })
-            )
-            if !isPosted {
-                continuation.resume(throwing: Refusal(.closing, "the ledger is closed"))
-            }
+                    { waiter.resume(returning: body($0)) }, { waiter.resume(throwing: $0) }))
+            if !isPosted { waiter.resume(throwing: Self.closed) }
         }
     }
 
@@ -195,96 +216,6 @@ public final class LiveLedger<P: Program>: Sendable {
         isClosed.store(true, ordering: .releasing)
         for worker in workers { await worker.close() }
         transport.close()
-    }
-}
-
-/// Slots on their way to the thread that will own them.
-struct SlotBox<P: Program>: @unchecked Sendable {
-    // Sound: a slot is made by one thread, handed over once, and used by the other thread only.
-    let slots: [ShardSlot<P>]
-}
-
-/// One writer thread with the shards pinned to it.
-final class WriterThread<P: Program>: Sendable {
-    let shards: [ShardID]
-    let mailbox = Mailbox<(ShardID, Work<P>)>()
-    private let box: SlotBox<P>
-    private struct Closing {
-        /// Nothing is posted any more.
-        var isClosed = false
-        /// The shards are free.
-        var isOver = false
-        var waiting: [CheckedContinuation<Void, Never>] = []
-    }
-    private let closing = Mutex(Closing())
-
-    init(_ box: SlotBox<P>) {
-        self.box = box
-        shards = box.slots.map(\.shard)
-    }
-
-    func start() {
-        let thread = Thread { [self] in run() }
-        thread.name = "tally-writer"
-        thread.stackSize = 8 << 20
-        thread.start()
-    }
-
-    func post(_ shard: ShardID, _ work: Work<P>) -> Bool {
-        closing.withLock { closing in
-            guard !closing.isClosed else { return false }
-            return mailbox.post((shard, work))
-        }
-    }
-
-    private func run() {
-        let slots = Dictionary(uniqueKeysWithValues: box.slots.map { ($0.shard, $0) })
-        var now = SystemClock.now()
-        for slot in box.slots { slot.open(now: now) }
-        while true {
-            let items = mailbox.take(waitingAtMost: wait(now: SystemClock.now()))
-            now = SystemClock.now()
-            var closes = false
-            for (shard, work) in items {
-                if case .close = work { closes = true }
-                slots[shard]?.handle(work, now: now)
-            }
-            for slot in box.slots { slot.flush(now: now) }
-            if closes { break }
-        }
-        closing.withLock { $0.isClosed = true }
-        let rest = mailbox.take(waitingAtMost: 0)
-        now = SystemClock.now()
-        for (shard, work) in rest { slots[shard]?.handle(work, now: now) }
-        for slot in box.slots { slot.close(now: now) }
-        let waiting = closing.withLock { closing in
-            closing.isOver = true
-            return closing.waiting
-        }
-        for continuation in waiting { continuation.resume() }
-    }
-
-    /// Nanoseconds until one of the shards has something to do by itself.
-    private func wait(now: Now) -> UInt64 {
-        var next = now.ticks &+ 1_000_000_000
-        for slot in box.slots {
-            if let wake = slot.nextWake { next = min(next, wake) }
-        }
-        return next > now.ticks ? next - now.ticks : 0
-    }
-
-    /// Ends the thread once everything posted so far is done.
-    func close() async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            let isOver = closing.withLock { closing in
-                guard !closing.isOver else { return true }
-                closing.waiting.append(continuation)
-                // A thread without shards has to end, too.
-                mailbox.post((shards.first ?? ShardID(0), .close))
-                return false
-            }
-            if isOver { continuation.resume() }
-        }
     }
 }
 

@@ -1,4 +1,5 @@
 internal import Foundation
+import Logging
 import TallyCore
 import TallyStore
 
@@ -7,7 +8,7 @@ enum Work<P: Program>: Sendable {
     case envelope([UInt8])
     case command(PendingCommand)
     case read(@Sendable (ShardView<P>) -> Void, @Sendable (any Error) -> Void)
-    case outcome(MessageName, CheckedContinuation<Settled, any Error>)
+    case outcome(MessageName, Waiter<Settled>)
     case close
 }
 
@@ -17,13 +18,19 @@ struct PendingCommand: Sendable {
     var request: CommandName?
     var correlation: Bytes16
     var waitsForRoom: Bool
-    var continuation: CheckedContinuation<Performed, any Error>
+    var waiter: Waiter<Performed>
 }
 
 /// One shard on its writer thread: the engine, and who waits for what. Owned by that thread alone.
 final class ShardSlot<P: Program> {
     let shard: ShardID
     let engine: ShardEngine<P>
+    /// What readers beside this thread may see.
+    let feed: LogFeed
+    private let logger: Logger
+    private var metrics: ShardMetrics
+    /// What the metrics know of the engine's own counts.
+    private var counted: (commits: UInt64, events: UInt64) = (0, 0)
     /// The writer's lock; let go once the log is closed.
     private var writable: WritableShard?
     private let wasClean: Bool
@@ -32,12 +39,10 @@ final class ShardSlot<P: Program> {
     private let transport: any Transport
     private let ownClient: Bytes16
     private var start: ShardState<P>
-    private var completions:
-        [(through: Offset, CheckedContinuation<Performed, any Error>, Performed)] =
-            []
+    private var completions: [(through: Offset, Waiter<Performed>, Performed)] = []
     private var parked: [PendingCommand] = []
-    private var awaited: [MessageName: [CheckedContinuation<Settled, any Error>]] = [:]
-    private var newlyAwaited: [(MessageName, CheckedContinuation<Settled, any Error>)] = []
+    private var awaited: [MessageName: [Waiter<Settled>]] = [:]
+    private var newlyAwaited: [(MessageName, Waiter<Settled>)] = []
     private var reads: [(@Sendable (ShardView<P>) -> Void, @Sendable (any Error) -> Void)] = []
     private var failure: (any Error)?
     private var isStopReported = false
@@ -45,11 +50,12 @@ final class ShardSlot<P: Program> {
     private var snapshotAt: UInt64
     private let snapshotsUnderWay = DispatchGroup()
     private var pressureReadAt: UInt64 = 0
+    private var pressure = DiskPressure.none
     private var ownSequence: UInt64 = 0
 
     init(
         ledger: Ledger, shard: ShardID, writable: WritableShard, state: ShardState<P>,
-        options: RuntimeOptions, transport: any Transport
+        options: RuntimeOptions, transport: any Transport, logger: Logger
     ) {
         self.ledger = ledger
         self.shard = shard
@@ -57,6 +63,11 @@ final class ShardSlot<P: Program> {
         wasClean = writable.wasClean
         self.options = options
         self.transport = transport
+        self.logger = logger
+        metrics = ShardMetrics(
+            options.metrics, ledger: ledger.manifest.name, shard: ledger.shards.name(of: shard),
+            state.messaging)
+        feed = LogFeed(shard, writable.log, durable: state.position.offset)
         start = state
         snapshotAt = options.snapshotEvery
         ownClient = Files.random16()
@@ -72,8 +83,36 @@ final class ShardSlot<P: Program> {
         attempt {
             _ = try engine.take(
                 .open(nonce: Files.random16(), clean: wasClean), now: now)
-            send(try engine.flush(now: now))
+            send(try flushed(now: now))
         }
+        let messaging = engine.machine.messaging
+        logger.debug(
+            "session opened",
+            metadata: [
+                "session": "\(messaging.epoch.rawValue)", "clean": "\(wasClean)",
+                "pending": "\(messaging.pendingCount)", "owed": "\(messaging.owedCount)",
+                "offset": "\(messaging.offset.rawValue)",
+            ])
+        metrics.sample(messaging, isStopped: failure != nil, now: now)
+    }
+
+    /// Makes what was collected durable, counts it, and shows it to readers.
+    private func flushed(now: Now) throws -> [Envelope] {
+        let before = engine.machine.durable.offset
+        let began = SystemClock.now().ticks
+        let envelopes = try engine.flush(now: now)
+        let durable = engine.machine.durable.offset
+        guard durable != before else { return envelopes }
+        let took = SystemClock.now().ticks &- began
+        metrics.flushed(
+            commits: engine.commits - counted.commits, events: engine.events - counted.events,
+            nanoseconds: took)
+        counted = (engine.commits, engine.events)
+        feed.advance(to: durable)
+        logger.trace(
+            "flushed",
+            metadata: ["offset": "\(durable.rawValue)", "nanoseconds": "\(took)"])
+        return envelopes
     }
 
     private func attempt(_ body: () throws -> Void) {
@@ -82,8 +121,9 @@ final class ShardSlot<P: Program> {
             try body()
         } catch {
             failure = error
-            options.report("\(error)")
+            logger.error("\(error)")
             failAll(error)
+            feed.stop(error)
         }
     }
 
@@ -99,10 +139,10 @@ final class ShardSlot<P: Program> {
     private func failUnsettled(_ error: any Error) {
         for completion in completions { completion.1.resume(throwing: error) }
         completions = []
-        for command in parked { command.continuation.resume(throwing: error) }
+        for command in parked { command.waiter.resume(throwing: error) }
         parked = []
         for waiting in awaited.values {
-            for continuation in waiting { continuation.resume(throwing: error) }
+            for waiter in waiting { waiter.resume(throwing: error) }
         }
         awaited = [:]
     }
@@ -110,9 +150,9 @@ final class ShardSlot<P: Program> {
     func handle(_ work: Work<P>, now: Now) {
         if let failure {
             switch work {
-            case .command(let command): command.continuation.resume(throwing: failure)
+            case .command(let command): command.waiter.resume(throwing: failure)
             case .read(_, let fail): fail(failure)
-            case .outcome(_, let continuation): continuation.resume(throwing: failure)
+            case .outcome(_, let waiter): waiter.resume(throwing: failure)
             case .envelope, .close: break
             }
             return
@@ -127,8 +167,8 @@ final class ShardSlot<P: Program> {
             perform(command, now: now)
         case .read(let body, let fail):
             reads.append((body, fail))
-        case .outcome(let message, let continuation):
-            newlyAwaited.append((message, continuation))
+        case .outcome(let message, let waiter):
+            newlyAwaited.append((message, waiter))
         case .close:
             isClosing = true
         }
@@ -136,9 +176,11 @@ final class ShardSlot<P: Program> {
 
     private func perform(_ pending: PendingCommand, now: Now) {
         if isClosing {
-            pending.continuation.resume(throwing: Refusal(.closing, "the ledger is closing"))
+            pending.waiter.resume(throwing: Refusal(.closing, "the ledger is closing"))
             return
         }
+        // Cancelled before it was decided: nothing is recorded.
+        if pending.waiter.isDone { return }
         let name =
             pending.request
             ?? CommandName(
@@ -154,16 +196,20 @@ final class ShardSlot<P: Program> {
             switch outcome {
             case .recorded(let performed), .known(let performed):
                 if pending.request == nil { ownSequence += 1 }
-                completions.append((performed.through, pending.continuation, performed))
+                completions.append((performed.through, pending.waiter, performed))
             case .refused(let refusal):
+                metrics.refused(refusal.code)
+                logger.debug(
+                    "command refused",
+                    metadata: ["code": "\(refusal.code)", "text": "\(refusal.text)"])
                 if refusal.code == .backpressure, pending.waitsForRoom {
                     parked.append(pending)
                 } else {
-                    pending.continuation.resume(throwing: refusal)
+                    pending.waiter.resume(throwing: refusal)
                 }
             }
         } catch {
-            pending.continuation.resume(throwing: error)
+            pending.waiter.resume(throwing: error)
             attempt { throw error }
         }
     }
@@ -176,12 +222,14 @@ final class ShardSlot<P: Program> {
                 _ = try engine.take(.wake, now: now)
             }
             repeat {
-                let envelopes = try engine.flush(now: now)
+                let envelopes = try flushed(now: now)
                 completeDurable()
                 send(envelopes)
                 // What is let in here is flushed here: nothing else may come for a while.
             } while !engine.takeSettledFor(self).isEmpty && letIn(now: now)
         }
+        let isStopped = failure != nil || engine.machine.stop != nil
+        metrics.sample(engine.machine.messaging, isStopped: isStopped, now: now)
         guard failure == nil else { return }
         reportStop()
         answerWaiting()
@@ -210,7 +258,7 @@ final class ShardSlot<P: Program> {
 
     func settled(_ settled: Settled) {
         guard let waiting = awaited.removeValue(forKey: settled.message) else { return }
-        for continuation in waiting { continuation.resume(returning: settled) }
+        for waiter in waiting { waiter.resume(returning: settled) }
     }
 
     private func send(_ envelopes: [Envelope]) {
@@ -223,8 +271,9 @@ final class ShardSlot<P: Program> {
         guard let stop = engine.machine.stop, !isStopReported else { return }
         isStopReported = true
         let text = stop.text(ledger.shards, shard)
-        options.report(text)
+        logger.error("\(text)")
         failUnsettled(Refusal(.stopped, text))
+        feed.stop(Refusal(.stopped, text))
     }
 
     private func answerWaiting() {
@@ -237,18 +286,16 @@ final class ShardSlot<P: Program> {
         for read in waitingReads { read.0(view) }
         let waiting = newlyAwaited
         newlyAwaited = []
-        for (message, continuation) in waiting { register(message, continuation) }
+        for (message, waiter) in waiting where !waiter.isDone { register(message, waiter) }
     }
 
-    private func register(
-        _ message: MessageName, _ continuation: CheckedContinuation<Settled, any Error>
-    ) {
+    private func register(_ message: MessageName, _ waiter: Waiter<Settled>) {
         let channel = message.channel
         guard channel.origin == shard, ledger.shards.contains(channel.destination),
             let peer = engine.machine.messaging.peer(channel.destination),
             message.sequence != .none, message.sequence < peer.next
         else {
-            continuation.resume(
+            waiter.resume(
                 throwing: Refusal(
                     .notApplicable, "\(ledger.shards.text(message)) was never sent"))
             return
@@ -256,11 +303,12 @@ final class ShardSlot<P: Program> {
         if peer.pending[message.sequence] != nil {
             if let stop = engine.machine.stop {
                 // Nothing settles here any more.
-                continuation.resume(
+                waiter.resume(
                     throwing: Refusal(.stopped, stop.text(ledger.shards, shard)))
                 return
             }
-            awaited[message, default: []].append(continuation)
+            // Who was cancelled meanwhile is forgotten here.
+            awaited[message] = (awaited[message] ?? []).filter { !$0.isDone } + [waiter]
             return
         }
         let last = engine.lastRecord { record in
@@ -269,7 +317,7 @@ final class ShardSlot<P: Program> {
                 && record.event.sequence == message.sequence
         }
         guard let (offset, found) = last else {
-            continuation.resume(
+            waiter.resume(
                 throwing: Refusal(
                     .notApplicable, "\(ledger.shards.text(message)) was closed as lost"))
             return
@@ -277,7 +325,7 @@ final class ShardSlot<P: Program> {
         let result: MessageResult =
             found.event.kind == .timedOut
             ? .timedOut : found.event.outcome == .accepted ? .accepted : .rejected
-        continuation.resume(
+        waiter.resume(
             returning: Settled(
                 message: message, result: result, payload: found.payload, offset: offset))
     }
@@ -285,16 +333,26 @@ final class ShardSlot<P: Program> {
     private func readPressure(now: Now) {
         guard now.ticks &- pressureReadAt > 250_000_000 else { return }
         pressureReadAt = now.ticks
-        engine.setPressure(DiskRoom.pressure(ledger.path(of: shard)))
+        let pressure = DiskRoom.pressure(ledger.path(of: shard))
+        engine.setPressure(pressure)
+        guard pressure != self.pressure else { return }
+        self.pressure = pressure
+        logger.warning("\(pressure.text)")
     }
 
     /// Cuts a snapshot of the durable state; the file is written off the writer thread.
     private func snapshot() {
         snapshotAt = engine.events + options.snapshotEvery
         let state = engine.state(from: start)
-        let (ledger, report) = (ledger, options.report)
+        let (ledger, logger) = (ledger, logger)
         DispatchQueue.global().async(group: snapshotsUnderWay) {
-            do { try Snapshot.write(state, to: ledger) } catch { report("\(error)") }
+            do {
+                try Snapshot.write(state, to: ledger)
+                logger.debug(
+                    "snapshot written", metadata: ["offset": "\(state.position.offset.rawValue)"])
+            } catch {
+                logger.warning("no snapshot was written: \(error)")
+            }
         }
     }
 
@@ -305,7 +363,7 @@ final class ShardSlot<P: Program> {
         isClosing = true
         snapshotsUnderWay.wait()
         attempt {
-            let envelopes = try engine.flush(now: now)
+            let envelopes = try flushed(now: now)
             completeDurable()
             send(envelopes)
             for settled in engine.takeSettled() { self.settled(settled) }
@@ -318,12 +376,29 @@ final class ShardSlot<P: Program> {
             }
         }
         failAll(Refusal(.closing, "the ledger is closing"))
+        let isStopped = failure != nil || engine.machine.stop != nil
+        metrics.sample(engine.machine.messaging, isStopped: isStopped, now: now, isLast: true)
+        feed.close()
         do {
             try engine.close(now: now)
+            logger.debug(
+                "closed", metadata: ["offset": "\(engine.end.offset.rawValue)"])
         } catch {
-            options.report("\(error)")
+            logger.error("\(error)")
         }
         writable = nil
+    }
+}
+
+extension DiskPressure {
+    /// One line for an operator.
+    fileprivate var text: String {
+        switch self {
+        case .none: "the disk has room again; commands are taken"
+        case .refusesCommands: "the disk is nearly full; commands are refused until there is room"
+        case .refusesMessages:
+            "the disk is all but full; commands and new messages are refused until there is room"
+        }
     }
 }
 

@@ -42,6 +42,43 @@ public struct Ledger: Sendable {
         self.manifest = manifest
     }
 
+    /// Opens a program's ledger, or makes it where there is none.
+    ///
+    /// - Parameter names: The shards of a ledger that has to be made. One that is there must have these,
+    ///   in any order, and may have more.
+    /// - Throws: ``StoreError/Code/malformed`` when a name is not well-formed or stands twice,
+    ///   ``StoreError/Code/unknown`` when the ledger that is there has another program or lacks a shard.
+    public static func open<P: Program>(
+        _ directory: String, for program: P.Type, shards names: [String]
+    ) throws -> Ledger {
+        guard Files.exists(directory), !Files.list(directory).isEmpty else {
+            guard let shards = ShardDirectory(names) else {
+                throw StoreError(
+                    .malformed,
+                    "the shards \(names.joined(separator: ", ")) cannot be named so: a name has 1 to"
+                        + " 64 of a-z 0-9 -, begins with no -, and stands once")
+            }
+            let name = directory.split(separator: "/").last.map(String.init) ?? P.name
+            return try create(
+                directory,
+                Manifest(name: name, id: Files.random16(), program: P.name, shards: shards))
+        }
+        let ledger = try Ledger(directory)
+        guard ledger.manifest.program == P.name else {
+            throw StoreError(
+                .unknown,
+                "\(directory) is a ledger of the program \(ledger.manifest.program), not of \(P.name)"
+            )
+        }
+        for name in names where ledger.shards.id(of: name) == nil {
+            throw StoreError(
+                .unknown,
+                "\(directory) has no shard \(name); its shards are "
+                    + ledger.shards.names.joined(separator: ", "))
+        }
+        return ledger
+    }
+
     public var shards: ShardDirectory { manifest.shards }
     public func context(_ shard: ShardID) -> ShardContext {
         ShardContext(shard: shard, directory: shards)

@@ -142,7 +142,7 @@ public struct ShardState<P: Program>: Sendable {
         commit.forEach { view in
             messaging.fold(view, timestamp: time, epoch: epoch)
             if view.kind.isForPrograms {
-                view.withPayload { P.evolve(&application, view.event, $0, context) }
+                P.fold(view, into: &application, context)
             }
         }
     }
@@ -153,7 +153,7 @@ public struct ShardState<P: Program>: Sendable {
             guard view.offset <= offset else { return }
             messaging.fold(view, timestamp: time, epoch: epoch)
             if P.self != Opaque.self, view.kind.isForPrograms {
-                view.withPayload { P.evolve(&application, view.event, $0, context) }
+                P.fold(view, into: &application, context)
             }
             eventCount &+= 1
         }

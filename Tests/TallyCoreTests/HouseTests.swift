@@ -32,6 +32,7 @@ struct HouseTests {
                 "Logging",
             ], true
         ),
+        "TallyExample": (["Tallystick", "TallyCommand"], true),
         "TallyMain": (
             [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",

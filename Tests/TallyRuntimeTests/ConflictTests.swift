@@ -58,7 +58,7 @@ struct ConflictTests {
             let transport = GateTransport { $0.isDelivery ? .hold : .deliver }
             let lines = Lines()
             var options = Lab.patient
-            options.report = { lines.add($0) }
+            options.logger = lines.logger
             try await Lab.running(ledger, transport, options) { live in
                 try await Lab.settledSessions(live)
                 let message = try await live.send(.accept("mine"))

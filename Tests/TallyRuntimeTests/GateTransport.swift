@@ -100,10 +100,3 @@ final class Tally: Sendable {
     }
     var count: Int { number.withLock { $0 } }
 }
-
-/// Lines from any thread.
-final class Lines: Sendable {
-    private let lines = Mutex<[String]>([])
-    func add(_ line: String) { lines.withLock { $0.append(line) } }
-    var all: [String] { lines.withLock { $0 } }
-}

@@ -123,7 +123,7 @@ struct SnapshotTests {
             let lines = Lines()
             var options = Self.options
             options.snapshotEvery = .max
-            options.report = { lines.add($0) }
+            options.logger = lines.logger
             try await Lab.running(ledger, GateTransport { _ in .drop }, options) { live in
                 let state = try await digest(live, Lab.a)
                 #expect(state == whole)

@@ -44,7 +44,7 @@ struct StaleRestoreTests {
     ) async throws {
         let lines = Lines()
         var options = Lab.options
-        options.report = { lines.add($0) }
+        options.logger = lines.logger
         try await Lab.running(ledger, InProcessTransport(), options) { live in
             try await Lab.eventually("the shard has stopped") {
                 try await live.read(shard) { $0.stop } != nil

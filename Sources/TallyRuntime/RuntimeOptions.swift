@@ -1,0 +1,49 @@
+public import CoreMetrics
+internal import Foundation
+public import Logging
+public import TallyCore
+public import TallyStore
+
+/// How a ledger is run.
+public struct RuntimeOptions: Sendable {
+    public var machine = MachineOptions()
+    public var durability = Durability.power
+    /// Writer threads at most; shards share them when there are more shards.
+    public var threadsMax = max(2, ProcessInfo.processInfo.activeProcessorCount)
+    /// Events between two snapshots of a shard.
+    public var snapshotEvery: UInt64 = 1_000_000
+    /// A shard that appended fewer events than this is closed without a snapshot.
+    public var snapshotAtCloseMin: UInt64 = 1000
+    /// What may wait for a writer thread before envelopes are dropped, to be sent again by their origin.
+    public var envelopesWaitingMax = 8192
+    /// Address space per shard, in bytes.
+    public var mapSize = LMDBLog.mapSizeDefault
+
+    /// Told what an operator must see at level `warning`, sessions, snapshots and recovery at `debug`,
+    /// every flush at `trace`; the key `shard` says which shard speaks.
+    public var logger = Logger(label: "tallystick")
+    /// Makes the counters of ``ShardMetrics``; `nil`: the process's own factory.
+    public var metrics: (any MetricsFactory)?
+    /// Gives the correlation of a command that is performed without one; called in the caller's task.
+    public var correlation: @Sendable () -> Bytes16 = { .none }
+
+    public init() {}
+}
+
+/// The name of a command, so that whoever got no answer can ask again and gets the recorded result.
+public struct CommandName: Hashable, Sendable {
+    /// The client: sixteen bytes of its own choice.
+    public var client: Bytes16
+    /// The client's own count, from 1.
+    public var sequence: SequenceNumber
+    /// All its commands through this one will not be asked again.
+    public var settledThrough: SequenceNumber
+
+    public init(
+        client: Bytes16, sequence: SequenceNumber, settledThrough: SequenceNumber = .none
+    ) {
+        self.client = client
+        self.sequence = sequence
+        self.settledThrough = settledThrough
+    }
+}
