@@ -121,7 +121,7 @@ let package = Package(
         .testTarget(
             name: "TallystickTests",
             dependencies: [
-                "Tallystick",
+                "Tallystick", "TallyExample",
                 .product(name: "Logging", package: "swift-log"),
                 .product(
                     name: "ServiceLifecycle", package: "swift-service-lifecycle",
