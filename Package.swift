@@ -93,6 +93,7 @@ let package = Package(
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
                 "TallyCommand",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
             swiftSettings: settings),
         .executableTarget(

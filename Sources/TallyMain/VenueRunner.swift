@@ -17,6 +17,7 @@ struct VenueRunner: Sendable {
     var concurrency = 400
     /// Gets one line per command as it returns.
     var released: ReleasedLines?
+    var metrics: VenueMetrics?
     var progress: @Sendable (UInt64) -> Void
 
     struct Outcome: Sendable {
@@ -49,6 +50,7 @@ struct VenueRunner: Sendable {
         try Self.checkShards(ledger)
         var options = RuntimeOptions()
         options.logger = ConsoleLog.logger
+        options.metrics = metrics
         options.machine.retryBase = max(20_000_000, faults.delayMax * 3)
         options.machine.retryMax = 2_000_000_000
         options.machine.askBase = max(20_000_000, faults.delayMax * 2)

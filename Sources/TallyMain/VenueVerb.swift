@@ -48,9 +48,15 @@ struct VenueRun: AsyncParsableCommand {
     @Option(help: "A file that gets one JSON line per command as its result is released.")
     var released: String?
 
+    @Flag(help: "Print what the metrics show, a line a second.")
+    var metrics = false
+
     @OptionGroup var json: JSONFlag
 
     func validate() throws {
+        guard !metrics || !json.isOn else {
+            throw ValidationError("--metrics prints a table; leave --json out.")
+        }
         guard (0...1).contains(loss), (0...1).contains(repetition) else {
             throw ValidationError("Probabilities lie between 0 and 1.")
         }
@@ -61,15 +67,27 @@ struct VenueRun: AsyncParsableCommand {
 
     func run() async throws {
         let progress = Progress("trades", total: UInt64(trades))
+        let shown = metrics ? VenueMetrics() : nil
+        let lines = shown.map { shown in
+            print(VenueMetrics.header)
+            return Task {
+                while true {
+                    try await Task.sleep(nanoseconds: 1_000_000_000)
+                    print(shown.line())
+                }
+            }
+        }
         let runner = VenueRunner(
             directory: directory, trades: trades, seed: seed,
             faults: TransportFaults(
                 loss: loss, repetition: repetition, delayMax: UInt64(delay) * 1_000_000,
                 seed: seed ?? 1),
-            released: try released.map { try ReleasedLines(path: $0) },
+            released: try released.map { try ReleasedLines(path: $0) }, metrics: shown,
             progress: { progress.update($0) })
         let outcome = try await runner.run()
         progress.finish()
+        lines?.cancel()
+        if let shown { print(shown.total()) }
         if json.isOn {
             print(outcome.json(directory), terminator: "")
         } else {

@@ -36,7 +36,7 @@ struct HouseTests {
         "TallyMain": (
             [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
-                "TallyCommand", "ArgumentParser",
+                "TallyCommand", "ArgumentParser", "CoreMetrics",
             ], true
         ),
     ]
