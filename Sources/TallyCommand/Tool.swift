@@ -16,12 +16,15 @@ package import TallyStore
 ///     @main struct MyTool: TallyTool { typealias Program = MyProgram }
 public protocol TallyTool {
     associatedtype Program: TallyCore.Program
-    /// The command's name, for help texts.
+    /// The command's name, for help texts, the manual page and completions.
     static var toolName: String { get }
 }
 
 extension TallyTool {
-    public static var toolName: String { "tally" }
+    /// The name of the executable.
+    public static var toolName: String {
+        CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "tally"
+    }
 
     public static func main() async {
         await run(Array(CommandLine.arguments.dropFirst()))
@@ -30,16 +33,17 @@ extension TallyTool {
     /// Runs the verbs on arguments, prints, and ends the process with the verb's exit code: for a tool
     /// whose own `main` does something else first.
     public static func run(_ arguments: [String]) async -> Never {
-        await TallyCommand.run(ToolRoot<Program>.self, arguments: arguments)
+        await TallyCommand.run(ToolRoot<Self>.self, arguments: arguments)
     }
 }
 
 /// The verbs as a command, for a tool that has no others.
-struct ToolRoot<P: Program>: ParsableCommand {
+struct ToolRoot<Tool: TallyTool>: ParsableCommand {
     static var configuration: CommandConfiguration {
         CommandConfiguration(
-            commandName: "tally", abstract: Verbs<P>.abstract, discussion: Verbs<P>.discussion,
-            subcommands: [], groupedSubcommands: Verbs<P>.groups)
+            commandName: Tool.toolName, abstract: Verbs<Tool.Program>.abstract,
+            discussion: Verbs<Tool.Program>.discussion(Tool.toolName), subcommands: [],
+            groupedSubcommands: Verbs<Tool.Program>.groups)
     }
 }
 
@@ -60,6 +64,7 @@ package struct UsageError: Error, CustomStringConvertible {
 /// Parses and runs a command tree; errors become one line on standard error and an exit code.
 package func run(_ root: any ParsableCommand.Type, arguments: [String]) async -> Never {
     signal(SIGPIPE, SIG_IGN)
+    CommandRoot.set(root)
     do {
         var command = try root.parseAsRoot(arguments)
         if var asynchronous = command as? any AsyncParsableCommand {

@@ -7,15 +7,25 @@ package enum Verbs<P: Program> {
         "The ledger for messages that cross shards: audit, replay, recovery."
     }
 
-    package static var discussion: String {
-        """
-        A message is named origin/destination/sequence, like trades-0/collateral-1/42. \
-        An event is shard@offset, like trades-0@17. A position (--at) is a list of events, a time \
-        (2026-11-23T12:00:00Z), or a span before the ledger's latest time (-90s, -15m, -1h, -2d).
+    /// - Parameters:
+    ///   - tool: The command's name.
+    ///   - first: What somebody new here might do first.
+    package static func discussion(_ tool: String, first: String? = nil) -> String {
+        let usual = """
+              \(tool) info DIR        what a ledger holds, and who writes it
+              \(tool) orphans DIR     what is pending, why, and the evidence
+              \(tool) help orphans    any verb in full
+            """
+        return """
+            \(first ?? usual)
 
-        Reading verbs never change a ledger and never disturb one that runs. Exit codes: 0 clean, \
-        1 findings, 2 usage, 3 cannot read, 4 partial: something was not checked.
-        """
+            A message is named origin/destination/sequence, like trades-0/collateral-1/42. \
+            An event is shard@offset, like trades-0@17. A position (--at) is a list of events, a time \
+            (2026-11-23T12:00:00Z), or a span before the ledger's latest time (-90s, -15m, -1h, -2d).
+
+            Reading verbs never change a ledger and never disturb one that runs. Exit codes: 0 clean, \
+            1 findings, 2 usage, 3 cannot read, 4 partial: something was not checked.
+            """
     }
 
     package static var groups: [CommandGroup] {
@@ -32,6 +42,7 @@ package enum Verbs<P: Program> {
             CommandGroup(
                 name: "Make and mend",
                 subcommands: [Init<P>.self, ImportVerb<P>.self, Recover<P>.self]),
+            CommandGroup(name: "Set up", subcommands: [Completions.self, Manual.self]),
         ]
     }
 }

@@ -92,7 +92,8 @@ final class VenueMetrics: MetricsFactory {
     // MARK: The lines
 
     static let columns = [
-        "second", "commits", "events", "flush p50", "p99", "pending", "oldest", "owed", "sent again",
+        "second", "commits", "events", "flush p50", "p99", "pending", "oldest", "owed",
+        "sent again",
         "conflicts", "refused", "dropped",
     ]
 

@@ -1,0 +1,54 @@
+import ArgumentParser
+import Synchronization
+
+/// The command whose process this is; what is said about it as a whole begins there.
+enum CommandRoot {
+    private static let root = Mutex<(any ParsableCommand.Type)?>(nil)
+
+    static func set(_ type: any ParsableCommand.Type) { root.withLock { $0 = type } }
+
+    static func type() throws -> any ParsableCommand.Type {
+        guard let type = root.withLock({ $0 }) else {
+            throw UsageError("this verb is run by a tool's main, not by itself")
+        }
+        return type
+    }
+}
+
+/// `tally completions`
+struct Completions: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "completions",
+        abstract: "Print the completion script for a shell: bash, zsh or fish.",
+        discussion: """
+              tally completions bash > ~/.local/share/bash-completion/completions/tally
+              tally completions zsh > ~/.zfunc/_tally            (a directory in $fpath)
+              tally completions fish > ~/.config/fish/completions/tally.fish
+            """)
+
+    @Argument(help: "bash, zsh or fish.")
+    var shell: String
+
+    func run() throws {
+        guard let shell = CompletionShell(rawValue: self.shell) else {
+            throw UsageError("there are completions for bash, zsh and fish, not for \(self.shell)")
+        }
+        var output = Output()
+        output.line(try CommandRoot.type().completionScript(for: shell))
+    }
+}
+
+/// `tally manual`
+struct Manual: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "manual", abstract: "Print the manual page, for man.",
+        discussion: """
+              tally manual | man -l -
+              tally manual > /usr/local/share/man/man1/tally.1
+            """)
+
+    func run() throws {
+        var output = Output()
+        for line in ManualPage(try CommandRoot.type()).lines { output.line(line) }
+    }
+}
