@@ -101,11 +101,15 @@ let package = Package(
             name: "TallyCoreTests", dependencies: ["TallyCore", "CCRC32C"],
             swiftSettings: settings),
         .testTarget(
-            name: "TallyStoreTests", dependencies: ["TallyCore", "TallyStore", "LMDB"],
+            name: "TallyStoreTests",
+            dependencies: ["TallyCore", "TallyStore", "LMDB", "TallystickTesting"],
             swiftSettings: settings),
         .testTarget(
             name: "TallyRuntimeTests",
-            dependencies: ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue"],
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
+                "TallystickTesting",
+            ],
             swiftSettings: settings),
         .testTarget(
             name: "TallyAuditTests",
