@@ -105,12 +105,14 @@ let package = Package(
             name: "TallyCoreTests", dependencies: ["TallyCore", "CCRC32C"],
             swiftSettings: settings),
         .testTarget(
-            name: "TallyStoreTests", dependencies: ["TallyCore", "TallyStore", "LMDB"],
+            name: "TallyStoreTests",
+            dependencies: ["TallyCore", "TallyStore", "LMDB", "TallystickTesting"],
             swiftSettings: settings),
         .testTarget(
             name: "TallyRuntimeTests",
             dependencies: [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
+                "TallystickTesting",
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "MetricsTestKit", package: "swift-metrics"),
             ],

@@ -4,6 +4,7 @@ import TallyCore
 import TallyRuntime
 import TallyStore
 import TallyVenue
+import TallystickTesting
 import Testing
 
 /// What the tests of the runtime share: real directories, real logs.
@@ -132,19 +133,7 @@ enum Lab {
 
     /// Every event of a log at rest; the one at offset n is at n - 1.
     static func records(_ ledger: Ledger, _ shard: ShardID) throws -> [LogRecord] {
-        let log = try ledger.openForReading(shard)
-        var records: [LogRecord] = []
-        try log.forEachCommit(from: Offset(1)) { commit in
-            let time = commit.timestamp
-            commit.forEach { view in
-                records.append(
-                    LogRecord(
-                        event: view.event, timestamp: time, payload: view.payload,
-                        result: view.result))
-            }
-            return true
-        }
-        return records
+        try ledger.openForReading(shard).records()
     }
 
     static func records(

@@ -1,6 +1,7 @@
 import Synchronization
 import TallyCore
 import TallyRuntime
+import TallystickTesting
 import Testing
 
 @Suite("The transport within one process", .timeLimit(.minutes(10)))
@@ -31,21 +32,22 @@ struct TransportTests {
         #expect(transport.counts == (200, 0, 0))
     }
 
-    @Test("closed, it carries nothing any more, with and without faults")
-    func closing() async throws {
-        let transport = InProcessTransport()
-        let inbox = filled(transport, count: 3)
-        transport.close()
-        transport.send([9], to: Lab.a)
-        #expect(inbox.all == [0, 1, 2])
-        let slow = InProcessTransport(faults: TransportFaults(delayMax: 2_000_000_000))
-        let late = filled(slow, count: 20)
-        slow.close()
-        slow.send([9], to: Lab.a)
-        #expect(slow.counts.sent == 20)
-        let before = late.all
-        try await Task.sleep(nanoseconds: 50_000_000)
-        #expect(late.all == before)
+    @Test("it keeps what every transport promises, and delivers everything")
+    func promises() async throws {
+        try await TransportConformance.check(requiresDelivery: true, quiet: 20_000_000) {
+            InProcessTransport()
+        }
+    }
+
+    @Test(
+        "with faults it keeps what every transport promises; without losses it delivers everything",
+        arguments: [0, 0.3])
+    func faultyPromises(loss: Double) async throws {
+        let faults = TransportFaults(
+            loss: loss, repetition: 0.3, delayMax: 20_000_000, seed: 3)
+        try await TransportConformance.check(requiresDelivery: loss == 0, largestPayload: 10_000) {
+            InProcessTransport(faults: faults)
+        }
     }
 
     @Test("with faults and no delay the order stays; what is repeated arrives twice")
