@@ -73,7 +73,10 @@ public final class AuditLedger {
 
     /// An audit of logs that are at hand; a shard without one is missing.
     ///
-    /// - Parameter live: Shards whose logs may grow meanwhile.
+    /// - Parameters:
+    ///   - manifest: What the ledger is.
+    ///   - logs: The log of each shard that has one.
+    ///   - live: Shards whose logs may grow meanwhile.
     public init(
         manifest: Manifest, logs: [ShardID: any LogReading], live: Set<ShardID> = []
     ) {

@@ -79,7 +79,10 @@ public struct EventQuery: Sendable {
     /// Shards are merged by (timestamp, shard, offset). No transaction is open while the closure
     /// runs.
     ///
-    /// - Parameter cut: `nil`: everything there is.
+    /// - Parameters:
+    ///   - audit: The ledger.
+    ///   - cut: `nil`: everything there is.
+    ///   - body: Is handed one event at a time; false ends the visit.
     /// - Returns: Shards that could not be read to the end of what was asked.
     /// - Complexity: One seek per shard, then what is visited, in pages.
     @discardableResult

@@ -37,6 +37,7 @@ public enum Join {
     /// Joins a ledger.
     ///
     /// - Parameters:
+    ///   - audit: The ledger.
     ///   - cut: `nil`: everything there is.
     ///   - comparesBytes: Whether messages are hashed, so that other bytes under the same name are
     ///     seen. Without it two halves of one name match; a one-way ledger is always hashed.

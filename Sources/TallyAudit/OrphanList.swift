@@ -28,9 +28,12 @@ public struct OrphanList: Sendable {
     /// Finds the orphans of a ledger.
     ///
     /// - Parameters:
+    ///   - audit: The ledger.
+    ///   - cut: `nil`: everything there is.
     ///   - olderThan: Nanoseconds; `nil`: 10 s for messages whose origin has a running writer, none
     ///     for the others.
     ///   - comparesBytes: See ``Join/run(_:at:comparesBytes:progress:)``.
+    ///   - progress: Called now and then with the events read so far.
     public init(
         _ audit: AuditLedger, at cut: Cut? = nil, olderThan: UInt64? = nil,
         comparesBytes: Bool = true, progress: ((UInt64) -> Void)? = nil

@@ -46,7 +46,10 @@ public enum Replay {
     /// Folds every shard, several at once.
     ///
     /// - Parameters:
+    ///   - program: `Opaque` folds the messaging state alone.
+    ///   - audit: The ledger.
     ///   - cut: `nil`: everything there is.
+    ///   - start: Where each fold begins.
     ///   - checksChain: Whether every commit's head is computed and compared.
     ///   - progress: Called now and then, one call at a time, with the events folded so far.
     public static func run<P: Program>(

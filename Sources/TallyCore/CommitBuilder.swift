@@ -148,7 +148,9 @@ public struct CommitBuilder: Sendable {
 
     /// Runs a closure over an event that was collected.
     ///
-    /// - Parameter index: Its place in the commit, from 0.
+    /// - Parameters:
+    ///   - index: Its place in the commit, from 0.
+    ///   - body: Is handed the event; it must not keep it.
     public func withEvent<R, E: Error>(
         _ index: Int, _ body: (EventView) throws(E) -> R
     ) throws(E) -> R {

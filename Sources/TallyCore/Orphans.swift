@@ -56,8 +56,12 @@ public struct Orphan: Equatable, Sendable {
 
     /// Classifies one pending message from both halves.
     ///
-    /// - Parameter now: The latest timestamp of the ledger; ages and deadlines count from it, so the
-    ///   same cut gives the same answer.
+    /// - Parameters:
+    ///   - message: The message's name.
+    ///   - pending: What its origin's log knows.
+    ///   - receiver: What its destination's log knows.
+    ///   - now: The latest timestamp of the ledger; ages and deadlines count from it, so the same cut
+    ///     gives the same answer.
     public init(
         message: MessageName, pending: PendingSend, receiver: ReceiverHalf, now: Timestamp
     ) {

@@ -28,7 +28,11 @@ public protocol Program: Sendable {
     /// `timedOut`, `intervened` and `noted`, in log order. Must be total: an event that makes no sense
     /// must not trap; let ``law(_:)`` report what it did.
     ///
-    /// - Parameter payload: The event's payload; borrowed for the call.
+    /// - Parameters:
+    ///   - state: The state before the event, and after it.
+    ///   - event: The event's fields.
+    ///   - payload: The event's payload; borrowed for the call.
+    ///   - shard: The shard whose log it is.
     static func evolve(
         _ state: inout State, _ event: Event, _ payload: RawSpan, _ shard: ShardContext)
 

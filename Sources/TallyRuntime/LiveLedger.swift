@@ -138,7 +138,10 @@ public final class LiveLedger<P: Program>: Sendable {
     /// Has a shard decide on a command.
     ///
     /// - Parameters:
+    ///   - payload: The command, in the program's own bytes.
+    ///   - shard: The shard that decides.
     ///   - name: Names the command so that it can be asked again; `nil`: it will not be.
+    ///   - correlation: Inherited by what the command leads to.
     ///   - waitsForRoom: Whether to wait, rather than be refused, while a channel has too much unsettled.
     /// - Returns: The result, durable by then.
     /// - Throws: ``TallyCore/Refusal``: nothing was recorded. ``TallyStore/StoreError``: the outcome is

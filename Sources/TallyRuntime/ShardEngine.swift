@@ -33,7 +33,7 @@ public final class ShardEngine<P: Program> {
 
     /// Takes one input; seals the collected commit first when the input asks for that.
     ///
-    /// - Throws: ``StoreError`` when a commit cannot be appended. The engine is of no use any more: its
+    /// - Throws: ``TallyStore/StoreError`` when a commit cannot be appended. The engine is of no use any more: its
     ///   state is ahead of its log.
     public func take(_ input: Input, now: Now) throws -> StepResult {
         while true {

@@ -32,8 +32,15 @@ public final class LMDBLog: LogStore {
 
     /// Opens a shard's log in a directory that holds a `data.mdb`. The structure was checked before.
     ///
-    /// - Parameter first: The offset that the first commit of an empty log must have; not 1 only
-    ///   for an import that holds a window of a log.
+    /// - Parameters:
+    ///   - directory: The shard's directory.
+    ///   - name: The shard's name, for messages.
+    ///   - ledger: The ledger's id.
+    ///   - shard: The shard's id.
+    ///   - access: Who reads or writes.
+    ///   - mapSize: Bytes of address space, at least the file's size.
+    ///   - first: The offset that the first commit of an empty log must have; not 1 only for an import
+    ///     that holds a window of a log.
     /// - Throws: ``StoreError``.
     public init(
         directory: String, name: String, ledger: Bytes16, shard: ShardID, access: Access,

@@ -57,7 +57,10 @@ public struct Ledger: Sendable {
     /// Makes a new ledger: built beside its place under a temporary name, flushed, then renamed, so that
     /// it is there wholly or not at all.
     ///
-    /// - Parameter fill: Called with the ledger under its temporary name before it is renamed.
+    /// - Parameters:
+    ///   - directory: Its place: nothing, or an empty directory.
+    ///   - manifest: What the ledger is.
+    ///   - fill: Called with the ledger under its temporary name before it is renamed.
     /// - Throws: ``StoreError/Code/exists`` when something is in the place that is not an empty directory.
     public static func create(
         _ directory: String, _ manifest: Manifest,
@@ -165,7 +168,11 @@ public struct Ledger: Sendable {
     /// Opens a shard's log for its one writer, in the order that keeps it honest: lock, structure,
     /// open, flush, compare the head with the mark.
     ///
-    /// - Parameter acceptsBehindMark: An operator decided to serve from a log behind its mark.
+    /// - Parameters:
+    ///   - shard: The shard.
+    ///   - durability: What a commit survives.
+    ///   - acceptsBehindMark: An operator decided to serve from a log behind its mark.
+    ///   - mapSize: Bytes of address space.
     /// - Throws: ``StoreError/Code/behindMark`` naming both ends and the verb an operator may use.
     public func openForWriting(
         _ shard: ShardID, durability: Durability, acceptsBehindMark: Bool = false,

@@ -11,7 +11,7 @@ public import TallyCore
 /// What was last released, beside the log: a log cut back to an older valid state looks whole, and
 /// this is what shows that it is not.
 ///
-/// The file has two slots of 128 bytes at 0 and 512, written in turn, so that one of them is whole
+/// The file has two slots of 84 bytes at 0 and 512, written in turn, so that one of them is whole
 /// whatever happens. A slot, integers little-endian:
 ///
 ///      0   4  magic "TLMK"
@@ -24,8 +24,9 @@ public import TallyCore
 ///     72   8  1 when the session was closed in good order, else 0
 ///     80   4  CRC-32C of the bytes 0..<80
 ///
-/// A slot is valid if and only if magic, version and checksum are right. The file holds no truth: when it
-/// is missing, that is said, and it is made anew.
+/// A slot is valid if and only if magic, version and checksum are right, the timestamp is below 2^63, and
+/// the word at 72 is 0 or 1. The file holds no truth: when it is missing, that is said, and it is made
+/// anew.
 public struct Mark: Equatable, Sendable {
     public var position: LogPosition
     public var epoch: Epoch
@@ -102,7 +103,9 @@ public final class MarkFile {
 
     /// Writes the mark to the slot that is not the newest one.
     ///
-    /// - Parameter isFlushed: Whether to wait until it is on the disk.
+    /// - Parameters:
+    ///   - mark: What was released.
+    ///   - isFlushed: Whether to wait until it is on the disk.
     public func write(_ mark: Mark, isFlushed: Bool) throws(StoreError) {
         counter += 1
         var mark = mark

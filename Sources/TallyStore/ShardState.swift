@@ -43,6 +43,8 @@ public struct ShardState<P: Program>: Sendable {
     /// Folds a log on from where this state stands.
     ///
     /// - Parameters:
+    ///   - log: The shard's log.
+    ///   - limit: Where to stop.
     ///   - checksChain: Whether each commit's previous head is compared with the hash of the commit
     ///     before; costs one SHA-256 over all bytes.
     ///   - progress: Called now and then with the number of events folded so far.
