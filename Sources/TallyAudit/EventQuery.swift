@@ -3,17 +3,24 @@ public import TallyStore
 
 /// One event with its bytes and its place.
 public struct AuditEvent: Equatable, Sendable {
+    /// The shard whose log holds it.
     public var shard: ShardID
+    /// Its offset.
     public var offset: Offset
+    /// The event with its bytes.
     public var record: LogRecord
+    /// The epoch of its commit.
     public var epoch: Epoch
     /// The first offset of its commit.
     public var commit: Offset
     /// The head of its commit, when it is the commit's last event.
     public var head: Digest?
 
+    /// Whether its commit ends with it.
     public var isLastOfCommit: Bool { head != nil }
+    /// Its fields.
     public var event: Event { record.event }
+    /// Its place.
     public var evidence: Evidence { Evidence(shard, offset) }
 
     /// The message this event names; of a `reemitted`, the first of its range.
@@ -60,7 +67,9 @@ public struct EventQuery: Sendable {
     public var shard: ShardID?
     /// `nil`: all kinds.
     public var kinds: Set<EventKind>?
+    /// Only events that name this other shard.
     public var peer: ShardID?
+    /// Only events of this message.
     public var message: MessageName?
     /// Commits at or behind this time.
     public var since: Timestamp?
@@ -68,10 +77,12 @@ public struct EventQuery: Sendable {
     public var until: Timestamp?
     /// Of each shard read.
     public var offsets: ClosedRange<UInt64>?
+    /// At most so many events.
     public var limit: Int?
     /// The latest first.
     public var isReverse = false
 
+    /// A query for everything.
     public init() {}
 
     /// Visits the events that the query names, until the closure returns false.

@@ -17,6 +17,7 @@ public struct Joined: Sendable {
     public var messages: UInt64
     /// The greatest timestamp in the cut: what ages count from.
     public var latest: Timestamp
+    /// Whether a log, or a part of one, could not be read.
     public var isPartial: Bool { !problems.isEmpty }
 
     /// The counts of all channels together.

@@ -15,14 +15,17 @@ package import TallyStore
 ///
 ///     @main struct MyTool: TallyTool { typealias Program = MyProgram }
 public protocol TallyTool {
+    /// The program whose ledgers the tool reads.
     associatedtype Program: TallyCore.Program
     /// The command's name, for help texts.
     static var toolName: String { get }
 }
 
 extension TallyTool {
+    /// The command's name, for help texts: `tally` unless given.
     public static var toolName: String { "tally" }
 
+    /// Parses the process's arguments, runs the verb, and ends the process with its exit code.
     public static func main() async {
         await run(
             ToolRoot<Program>.self, arguments: Array(CommandLine.arguments.dropFirst()))

@@ -71,9 +71,13 @@
 /// The head of a commit is SHA-256 over all its bytes. It covers the head before, so the last head
 /// covers the whole log.
 public enum CommitFormat {
+    /// The characters "TLLY".
     public static let magic: UInt32 = 0x594C_4C54
+    /// The version written, and the only one read.
     public static let version: UInt16 = 1
+    /// Bytes of a commit's header.
     public static let headerLength = 80
+    /// Bytes of an event's header.
     public static let eventHeaderLength = 56
     /// Bytes of a commit at most: 64 MiB.
     public static let commitLengthMax = 64 << 20
@@ -163,14 +167,19 @@ func fieldsLength(of kind: EventKind) -> Int {
 
 /// Why bytes are not a valid commit.
 public struct CommitError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Which part of the validity rule is broken.
     public enum Code: String, Sendable {
+        /// Named after the part: a field of the header, the events as a whole, or one event.
         case length, magic, version, header, checksum, offset, timestamp, events, event
     }
+    /// Which part of the validity rule is broken.
     public var code: Code
     /// The byte within the commit at which reading stopped.
     public var byte: Int
+    /// What is wrong, for a person.
     public var text: String
 
+    /// Makes an error of a code, a byte of the commit, and a text.
     public init(_ code: Code, at byte: Int, _ text: String) {
         self.code = code
         self.byte = byte

@@ -5,7 +5,9 @@ public import TallyStore
 
 /// How a ledger is run.
 public struct RuntimeOptions: Sendable {
+    /// Limits and paces of each shard.
     public var machine = MachineOptions()
+    /// What a released commit survives.
     public var durability = Durability.power
     /// Writer threads at most; shards share them when there are more shards.
     public var threadsMax = max(2, ProcessInfo.processInfo.activeProcessorCount)
@@ -20,6 +22,7 @@ public struct RuntimeOptions: Sendable {
     /// Told what an operator should know, one line at a time, from any thread.
     public var report: @Sendable (String) -> Void = { _ in }
 
+    /// The defaults.
     public init() {}
 }
 
@@ -32,6 +35,7 @@ public struct CommandName: Hashable, Sendable {
     /// All its commands through this one will not be asked again.
     public var settledThrough: SequenceNumber
 
+    /// Names a command.
     public init(
         client: Bytes16, sequence: SequenceNumber, settledThrough: SequenceNumber = .none
     ) {
@@ -43,9 +47,13 @@ public struct CommandName: Hashable, Sendable {
 
 /// A shard as its writer sees it at a durable position.
 public struct ShardView<P: Program>: Sendable {
+    /// The protocol's state.
     public let messaging: MessagingState
+    /// The program's state.
     public let application: P.State
+    /// The durable end they stand at.
     public let durable: LogPosition
+    /// What happened without leaving a trace in the log.
     public let counters: MachineCounters
     /// Why the shard serves no more; `nil` while it does.
     public let stop: Stop?
@@ -56,6 +64,7 @@ public struct ShardView<P: Program>: Sendable {
 /// Opening recovers by itself: every shard is folded from its log, sessions are confirmed, and what is
 /// pending is sent again.
 public final class LiveLedger<P: Program>: Sendable {
+    /// The ledger that runs.
     public let ledger: Ledger
     private let transport: any Transport
     private let options: RuntimeOptions

@@ -104,6 +104,7 @@ public enum Recovery {
                 && left.statements.map(\.statement) == right.statements.map(\.statement)
         }
 
+        /// Nothing is missing, as far as is known.
         public var isNone: Bool { statements.isEmpty && mark == nil }
     }
 

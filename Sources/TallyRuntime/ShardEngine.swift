@@ -4,6 +4,7 @@ public import TallyStore
 /// One shard's machine with its log: takes inputs, seals commits, makes them durable, and only then
 /// hands out what may be said. Synchronous and single-owner: it lives on its writer thread.
 public final class ShardEngine<P: Program> {
+    /// The protocol's state machine.
     public private(set) var machine: ShardMachine<P>
     /// The end of what was appended.
     public private(set) var end: LogPosition
@@ -19,6 +20,8 @@ public final class ShardEngine<P: Program> {
     /// Nanoseconds between two flushes of the mark.
     static var markFlushEvery: UInt64 { 1_000_000_000 }
 
+    /// An engine that goes on from a folded state; `mark` is `nil` where nothing is kept beside the
+    /// log.
     public init(
         state: ShardState<P>, store: any LogStore, mark: MarkFile?, options: MachineOptions
     ) {

@@ -11,7 +11,9 @@ public enum Durability: String, Sendable {
 
 /// A shard's log on LMDB: one commit is one record of the table `log`, keyed by its first offset.
 public final class LMDBLog: LogStore {
+    /// Who opens a log.
     public enum Access: Sendable {
+        /// The one writer, at the durability given.
         case write(Durability)
         /// Takes a reader slot; for a ledger whose writer may be running.
         case readLive

@@ -11,7 +11,9 @@ public import TallyCore
 ///
 /// Deleting everything but `ledger.json` and the `data.mdb` files loses nothing.
 public struct Ledger: Sendable {
+    /// Its path.
     public let directory: String
+    /// What the ledger is.
     public let manifest: Manifest
 
     /// Reads the manifest of a ledger; opens no log.
@@ -42,16 +44,23 @@ public struct Ledger: Sendable {
         self.manifest = manifest
     }
 
+    /// Its shards and their names.
     public var shards: ShardDirectory { manifest.shards }
+    /// What a program may know about a shard.
     public func context(_ shard: ShardID) -> ShardContext {
         ShardContext(shard: shard, directory: shards)
     }
+    /// A shard's directory.
     public func path(of shard: ShardID) -> String {
         directory + "/shards/" + shards.name(of: shard)
     }
+    /// A shard's log.
     public func dataPath(of shard: ShardID) -> String { path(of: shard) + "/data.mdb" }
+    /// A shard's mark.
     public func markPath(of shard: ShardID) -> String { path(of: shard) + "/mark" }
+    /// A shard's lock.
     public func writerPath(of shard: ShardID) -> String { path(of: shard) + "/writer" }
+    /// The directory of a shard's snapshots.
     public func snapshotsPath(of shard: ShardID) -> String { path(of: shard) + "/snapshots" }
 
     /// Makes a new ledger: built beside its place under a temporary name, flushed, then renamed, so that
@@ -161,7 +170,9 @@ public struct Ledger: Sendable {
 
     /// How much of a file is checked before LMDB opens it.
     public enum StructureCheckDepth: Sendable {
+        /// Metas, free list, the right edge: what an opening reads.
         case edges
+        /// Every page.
         case whole
     }
 
@@ -244,12 +255,15 @@ public struct Ledger: Sendable {
 /// A shard's log in the hands of its one writer.
 public final class WritableShard {
     private let lock: WriterLock
+    /// The log, open for writing.
     public let log: LMDBLog
+    /// The shard's mark.
     public let markFile: MarkFile
     /// The log's end at opening.
     public let end: LogPosition
     /// The mark that an operator's opening overrode.
     public let refusedMark: Mark?
+    /// Whether the session before was closed in good order, at this very end.
     public let wasClean: Bool
     /// What an operator should know, one line each.
     public let warnings: [String]

@@ -28,11 +28,15 @@ public import TallyCore
 /// the word at 72 is 0 or 1. The file holds no truth: when it is missing, that is said, and it is made
 /// anew.
 public struct Mark: Equatable, Sendable {
+    /// The end of the last released commit.
     public var position: LogPosition
+    /// The epoch of the session that released it.
     public var epoch: Epoch
+    /// Whether that session was closed in good order.
     public var isClean: Bool
     var counter: UInt64
 
+    /// What was released.
     public init(position: LogPosition, epoch: Epoch, isClean: Bool) {
         self.position = position
         self.epoch = epoch
@@ -92,6 +96,7 @@ public final class MarkFile {
     private let descriptor: Int32
     private var counter: UInt64
 
+    /// Opens the file at a path, or makes it.
     public init(_ path: String) throws(StoreError) {
         self.path = path
         counter = Mark.read(path)?.counter ?? 0
