@@ -3,7 +3,9 @@ public import TallyStore
 
 /// One shard as an audit sees it: a log, a problem, or (a log with a damaged tail) both.
 public struct AuditShard {
+    /// The shard.
     public let shard: ShardID
+    /// Its name.
     public let name: String
     /// `nil` when there is nothing to read.
     public internal(set) var log: (any LogReading)?
@@ -14,6 +16,7 @@ public struct AuditShard {
     /// The last commit that this audit reads; `nil` when it cannot be read.
     public internal(set) var end: LogPosition?
 
+    /// Whether a writer runs on it.
     public var isLive: Bool { writer != nil }
 }
 
@@ -34,15 +37,18 @@ public struct AuditShard {
 /// nothing. The ends are taken again when T would be far behind. A ledger without a running writer
 /// is read to its end.
 public final class AuditLedger {
+    /// How a ledger is opened for an audit.
     public struct Options: Sendable {
         /// How much of each file is checked before it is opened.
         public var depth = Ledger.StructureCheckDepth.edges
         /// How often a pass is repeated when a writer turns out to have moved what it read.
         public var attemptsMax = 4
 
+        /// The defaults.
         public init() {}
     }
 
+    /// What the ledger is.
     public let manifest: Manifest
     /// `nil` for logs in memory.
     public let ledger: Ledger?
@@ -62,6 +68,8 @@ public final class AuditLedger {
         self.init(try Ledger(directory), options: options)
     }
 
+    /// Opens what can be opened of a ledger, for reading, and takes the cut that the audit is
+    /// about.
     public init(_ ledger: Ledger, options: Options = Options()) {
         self.ledger = ledger
         self.options = options
@@ -73,7 +81,10 @@ public final class AuditLedger {
 
     /// An audit of logs that are at hand; a shard without one is missing.
     ///
-    /// - Parameter live: Shards whose logs may grow meanwhile.
+    /// - Parameters:
+    ///   - manifest: What the ledger is.
+    ///   - logs: The log of each shard that has one.
+    ///   - live: Shards whose logs may grow meanwhile.
     public init(
         manifest: Manifest, logs: [ShardID: any LogReading], live: Set<ShardID> = []
     ) {
@@ -107,6 +118,7 @@ public final class AuditLedger {
         return found
     }
 
+    /// The shards' names.
     public var directory: ShardDirectory { manifest.shards }
 
     /// What is wrong with shards, in the manifest's order.
@@ -118,6 +130,7 @@ public final class AuditLedger {
     /// Whether a writer of any shard ran when the ledger was opened.
     public var isLive: Bool { shards.contains(where: \.isLive) }
 
+    /// A shard of the ledger.
     public subscript(_ shard: ShardID) -> AuditShard { shards[Int(shard.rawValue) - 1] }
 
     func context(_ shard: ShardID) -> ShardContext {

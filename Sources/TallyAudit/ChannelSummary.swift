@@ -5,20 +5,29 @@ public import TallyCore
 /// `sent` to `timedOut` count events. The others count messages, or for receipts that should not be
 /// there, receipts.
 public struct ChannelSummary: Equatable, Sendable {
+    /// Sends in the origin's log.
     public var sent: UInt64 = 0
     /// Receipts, applied or expired.
     public var received: UInt64 = 0
+    /// Answers in the destination's log.
     public var answered: UInt64 = 0
+    /// Acknowledgements in the origin's log.
     public var acknowledged: UInt64 = 0
+    /// Timeouts in the origin's log.
     public var timedOut: UInt64 = 0
     /// Sent and not settled; in a one-way log: sent, and no receipt of the same bytes.
     public var pending: UInt64 = 0
     /// Sends whose receipt holds the same bytes.
     public var matched: UInt64 = 0
+    /// Pending, and not at the destination.
     public var undelivered: UInt64 = 0
+    /// Pending, received and not answered.
     public var owed: UInt64 = 0
+    /// Pending, and answered.
     public var unacknowledged: UInt64 = 0
+    /// Pending, and expired at the destination.
     public var expired: UInt64 = 0
+    /// Pending, and the destination's log cannot be read that far.
     public var unknown: UInt64 = 0
     /// Receipts with no send.
     public var unsent: UInt64 = 0
@@ -37,6 +46,7 @@ public struct ChannelSummary: Equatable, Sendable {
     /// What the books need beside these.
     var books = Books()
 
+    /// Nothing counted yet.
     public init() {}
 
     /// Where the two sides of a channel legitimately differ.
@@ -97,6 +107,7 @@ public enum HalfClass: String, CaseIterable, Sendable {
 public struct HalfFinding: Equatable, Sendable {
     /// Why settled halves contradict each other; stable.
     public enum Detail: String, Sendable {
+        /// Nothing more to say.
         case none = ""
         /// Settled with no receipt.
         case noReceipt = "no-receipt"
@@ -110,8 +121,12 @@ public struct HalfFinding: Equatable, Sendable {
         case noSend = "no-send"
     }
 
+    /// The message it is about.
     public var message: MessageName
+    /// What the halves say together.
     public var `class`: HalfClass
+    /// Why, where the class alone does not tell.
     public var detail = Detail.none
+    /// The places in the logs.
     public var evidence: [Evidence]
 }

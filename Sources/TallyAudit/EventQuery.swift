@@ -3,9 +3,13 @@ public import TallyStore
 
 /// One event with its bytes and its place.
 public struct AuditEvent: Equatable, Sendable {
+    /// The shard whose log holds it.
     public var shard: ShardID
+    /// Its offset.
     public var offset: Offset
+    /// The event with its bytes.
     public var record: LogRecord
+    /// The epoch of its commit.
     public var epoch: Epoch
     /// The first offset of its commit.
     public var commit: Offset
@@ -24,8 +28,11 @@ public struct AuditEvent: Equatable, Sendable {
         head = view.offset == commit.lastOffset ? commit.head : nil
     }
 
+    /// Whether its commit ends with it.
     public var isLastOfCommit: Bool { head != nil }
+    /// Its fields.
     public var event: Event { record.event }
+    /// Its place.
     public var evidence: Evidence { Evidence(shard, offset) }
 
     /// The message this event names; of a `reemitted`, the first of its range.
@@ -72,7 +79,9 @@ public struct EventQuery: Sendable {
     public var shard: ShardID?
     /// `nil`: all kinds.
     public var kinds: Set<EventKind>?
+    /// Only events that name this other shard.
     public var peer: ShardID?
+    /// Only events of this message.
     public var message: MessageName?
     /// Commits at or behind this time.
     public var since: Timestamp?
@@ -80,10 +89,12 @@ public struct EventQuery: Sendable {
     public var until: Timestamp?
     /// Of each shard read.
     public var offsets: ClosedRange<UInt64>?
+    /// At most so many events.
     public var limit: Int?
     /// The latest first.
     public var isReverse = false
 
+    /// A query for everything.
     public init() {}
 
     /// Visits the events that the query names, until the closure returns false.
@@ -91,7 +102,10 @@ public struct EventQuery: Sendable {
     /// Shards are merged by (timestamp, shard, offset). No transaction is open while the closure
     /// runs.
     ///
-    /// - Parameter cut: `nil`: everything there is.
+    /// - Parameters:
+    ///   - audit: The ledger.
+    ///   - cut: `nil`: everything there is.
+    ///   - body: Is handed one event at a time; false ends the visit.
     /// - Returns: Shards that could not be read to the end of what was asked.
     /// - Complexity: One seek per shard, then what is visited, in pages.
     @discardableResult

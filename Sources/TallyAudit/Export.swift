@@ -28,7 +28,9 @@ public struct LedgerExport {
 
     /// An export of logs that are open already, and stay open.
     ///
-    /// - Parameter log: The log of a shard; called once for each, in header order.
+    /// - Parameters:
+    ///   - manifest: What the header line says.
+    ///   - log: The log of a shard; called once for each, in header order.
     public init(_ manifest: Manifest, log: @escaping (ShardID) throws -> any LogReading) {
         self.manifest = manifest
         self.log = log

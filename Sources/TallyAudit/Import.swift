@@ -3,19 +3,28 @@ public import TallyStore
 
 /// What an import made.
 public struct ImportReport: Sendable {
+    /// What was imported of one shard.
     public struct Shard: Sendable {
+        /// The shard.
         public var shard: ShardID
+        /// Events imported.
         public var events: UInt64
+        /// Commits made of them.
         public var commits: UInt64
+        /// Where its log ends.
         public var end: LogPosition
     }
 
+    /// The new ledger, sealed.
     public var ledger: Ledger
+    /// One per shard, in header order.
     public var shards: [Shard]
     /// Lines read, the header included.
     public var lines: Int
 
+    /// Events imported, of all shards.
     public var events: UInt64 { shards.reduce(0) { $0 + $1.events } }
+    /// Commits made, of all shards.
     public var commits: UInt64 { shards.reduce(0) { $0 + $1.commits } }
 }
 

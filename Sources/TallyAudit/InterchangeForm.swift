@@ -66,7 +66,9 @@ import TallyCore
 /// The log of a shard begins at offset 1, or at the lower end of its window: there its first commit
 /// stands under that offset, with the seed as its previous head, as in a whole log.
 public enum InterchangeForm {
+    /// What the header calls the form.
     public static let format = "tally-events"
+    /// The version written, and the only one read.
     public static let version: UInt64 = 1
     /// Bytes of a line at most: a payload and a result of 16 MiB each fit.
     public static let lineLengthMax = 48 << 20

@@ -8,6 +8,7 @@ public struct InterchangeLine: Sendable {
     private let start: [UInt8]
     private var times = TimeText()
 
+    /// A writer of one shard's lines.
     public init(shard: ShardID, directory: ShardDirectory) {
         self.directory = directory
         start = Array("{\"shard\":\"\(directory.name(of: shard))\",\"offset\":".utf8)
@@ -15,14 +16,18 @@ public struct InterchangeLine: Sendable {
 
     /// Where an event stands: what a line says of its commit.
     public struct Place: Sendable {
+        /// The offset of the event.
         public var offset: Offset
         /// The first offset of the commit.
         public var commit: Offset
+        /// The time of its commit.
         public var time: Timestamp
+        /// The epoch of its commit.
         public var epoch: Epoch
         /// The commit's head; only for its last event.
         public var head: Digest?
 
+        /// Names a place.
         public init(
             offset: Offset, commit: Offset, time: Timestamp, epoch: Epoch, head: Digest?
         ) {

@@ -17,6 +17,7 @@ public struct Joined: Sendable {
     public var messages: UInt64
     /// The greatest timestamp in the cut: what ages count from.
     public var latest: Timestamp
+    /// Whether a log, or a part of one, could not be read.
     public var isPartial: Bool { !problems.isEmpty }
 
     /// The counts of all channels together.
@@ -37,6 +38,7 @@ public enum Join {
     /// Joins a ledger.
     ///
     /// - Parameters:
+    ///   - audit: The ledger.
     ///   - cut: `nil`: everything there is.
     ///   - comparesBytes: Whether messages are hashed, so that other bytes under the same name are
     ///     seen. Without it two halves of one name match; a one-way ledger is always hashed.

@@ -5,6 +5,7 @@ public import TallyStore
 public struct OrphanList: Sendable {
     /// An orphan with its age.
     public struct Entry: Equatable, Sendable {
+        /// The message, its class and its evidence.
         public var orphan: Orphan
         /// Nanoseconds from its send to the ledger's latest timestamp.
         public var age: UInt64
@@ -18,8 +19,11 @@ public struct OrphanList: Sendable {
     public var younger: Int
     /// The receiver's side: unsent, conflicting, overruled, unfounded, and what was lost.
     public var findings: [HalfFinding]
+    /// Counts per channel, in order.
     public var channels: [(channel: Channel, summary: ChannelSummary)]
+    /// Shards that could not be read, and why.
     public var problems: [(shard: ShardID, problem: StoreError)]
+    /// The ledger's latest timestamp: ages count from it.
     public var latest: Timestamp
 
     /// How long a message of a live shard may be pending before it counts as an orphan: 10 s.
@@ -28,9 +32,12 @@ public struct OrphanList: Sendable {
     /// Finds the orphans of a ledger.
     ///
     /// - Parameters:
+    ///   - audit: The ledger.
+    ///   - cut: `nil`: everything there is.
     ///   - olderThan: Nanoseconds; `nil`: 10 s for messages whose origin has a running writer, none
     ///     for the others.
     ///   - comparesBytes: See ``Join/run(_:at:comparesBytes:progress:)``.
+    ///   - progress: Called now and then with the events read so far.
     public init(
         _ audit: AuditLedger, at cut: Cut? = nil, olderThan: UInt64? = nil,
         comparesBytes: Bool = true, progress: ((UInt64) -> Void)? = nil
@@ -40,6 +47,7 @@ public struct OrphanList: Sendable {
         self.init(joined, audit, olderThan: olderThan)
     }
 
+    /// Finds the orphans in halves that were joined already.
     public init(_ joined: Joined, _ audit: AuditLedger, olderThan: UInt64? = nil) {
         let all = joined.orphans.map { orphan in
             Entry(orphan: orphan, age: joined.latest.nanoseconds(since: orphan.since))

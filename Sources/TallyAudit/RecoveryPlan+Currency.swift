@@ -5,8 +5,11 @@ internal import TallyStore
 public struct PlanCurrency: Sendable {
     /// A log that is no longer what the plan was made for, and where that begins.
     public struct Move: Equatable, Sendable {
+        /// The shard whose log moved.
         public var shard: ShardID
+        /// Where it moved.
         public var offset: Offset
+        /// What happened to it, for a message.
         public var text: String
     }
 

@@ -22,11 +22,15 @@ public import TallyStore
 public struct RecoveryPlan: Equatable, Sendable {
     /// Where a log ended when the plan was made.
     public struct Shard: Equatable, Sendable {
+        /// The shard.
         public var shard: ShardID
+        /// Its last offset.
         public var offset: Offset
+        /// Its head there.
         public var head: Digest
     }
 
+    /// What is to be done about a message.
     public enum Action: String, Sendable {
         /// The destination answers again from its log, or records expiry, or decides for the first
         /// time.
@@ -35,20 +39,29 @@ public struct RecoveryPlan: Equatable, Sendable {
         case wait
     }
 
+    /// One orphan, and what is to be done about it.
     public struct Entry: Equatable, Sendable {
+        /// The message.
         public var message: MessageName
+        /// Why it is pending.
         public var `class`: OrphanClass
+        /// Past its deadline.
         public var isOverdue: Bool
+        /// When it was sent.
         public var since: Timestamp
+        /// The places in the logs.
         public var evidence: [Evidence]
+        /// What is to be done.
         public var action: Action
     }
 
+    /// The id of the ledger it was made for.
     public var ledger: Bytes16
     /// In the manifest's order; a shard that cannot be read is not among them.
     public var shards: [Shard]
     /// By message name.
     public var entries: [Entry]
+    /// The ledger's names.
     public let directory: ShardDirectory
 
     /// The messages to send again.

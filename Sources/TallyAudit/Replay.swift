@@ -3,19 +3,27 @@ public import TallyStore
 
 /// The fold of one shard's log, for a person to compare.
 public struct ReplayedShard: Sendable {
+    /// The shard.
     public var shard: ShardID
+    /// Its name.
     public var name: String
+    /// Events folded, those before a snapshot included.
     public var events: UInt64 = 0
+    /// Commits folded, those before a snapshot included.
     public var commits: UInt64 = 0
     /// The last offset folded.
     public var offset = Offset.none
     /// The head of the last whole commit folded.
     public var head = Digest.none
+    /// The timestamp of the last commit folded.
     public var timestamp = Timestamp.none
+    /// SHA-256 of the messaging state's canonical bytes.
     public var messagingDigest = Digest.none
     /// `nil` without a program.
     public var stateDigest: Digest?
+    /// How often the log breaks a law of the protocol.
     public var anomalyCount: UInt64 = 0
+    /// The first of them.
     public var anomalies: [Anomaly] = []
     /// Why the log was not folded, or not as far as asked.
     public var problem: StoreError?
@@ -29,15 +37,20 @@ public struct Replayed<P: Program>: Sendable {
     public var shards: [ReplayedShard]
     /// As far as each could be folded; `nil` where there is no log.
     public var states: [ShardState<P>?]
+    /// Events folded, of all shards.
     public var events: UInt64
+    /// How long it took.
     public var seconds: Double
 
+    /// Whether a shard could not be folded as far as asked.
     public var isPartial: Bool { shards.contains { $0.problem != nil } }
 }
 
 /// Folds logs again, from zero or from a snapshot. Emits nothing and writes nothing.
 public enum Replay {
+    /// Where a fold begins.
     public enum Start: Sendable {
+        /// Before the first event.
         case zero
         /// The newest snapshot that counts and does not lie behind the position; zero without one.
         case snapshot
@@ -46,7 +59,10 @@ public enum Replay {
     /// Folds every shard, several at once.
     ///
     /// - Parameters:
+    ///   - program: `Opaque` folds the messaging state alone.
+    ///   - audit: The ledger.
     ///   - cut: `nil`: everything there is.
+    ///   - start: Where each fold begins.
     ///   - checksChain: Whether every commit's head is computed and compared.
     ///   - progress: Called now and then, one call at a time, with the events folded so far.
     public static func run<P: Program>(

@@ -3,25 +3,32 @@ public import TallyStore
 
 /// The first place at which a program decides otherwise than the log says it did.
 public struct Divergence: Equatable, Sendable {
+    /// The shard.
     public var shard: ShardID
     /// The offset of the recorded event that differs, or of the stimulus when an event is missing.
     public var offset: Offset
     /// What differs: `kind`, `peer`, `outcome`, `payload`, `correlation`, `deadline`, `cause`,
     /// `result`, `refusal` or `missing`.
     public var field: String
+    /// What the log holds.
     public var recorded: String
+    /// What the program decides now.
     public var decided: String
 }
 
 /// What deciding every recorded stimulus again came to, for one shard.
 public struct CheckedShard: Sendable {
+    /// The shard.
     public var shard: ShardID
+    /// Its name.
     public var name: String
     /// Stimuli that were decided again.
     public var stimuli: UInt64 = 0
+    /// Events compared.
     public var events: UInt64 = 0
     /// The first one; the check of this shard ends there.
     public var divergence: Divergence?
+    /// Why it could not be checked to its end.
     public var problem: StoreError?
     /// What a person should know, one line each: sessions of another fold version.
     public var notes: [String] = []

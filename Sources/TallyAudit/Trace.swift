@@ -5,15 +5,18 @@ public import TallyStore
 public struct Trace: Sendable {
     /// One event, and how long after the one before it.
     public struct Step: Equatable, Sendable {
+        /// The event.
         public var event: AuditEvent
         /// Nanoseconds since the step before; negative where foreign clocks differ; `nil` for the
         /// first.
         public var sincePrevious: Int64?
     }
 
+    /// What both halves come to.
     public enum Verdict: Equatable, Sendable {
         /// Both halves agree, and nothing is left to do.
         case settled
+        /// Pending, for the reason named.
         case orphan(OrphanClass)
         /// The halves contradict each other, or one of them cannot be had.
         case remarkable(HalfClass)
@@ -21,6 +24,7 @@ public struct Trace: Sendable {
         case notFound
     }
 
+    /// The message.
     public var message: MessageName
     /// Every event that names the message, in both logs, by time.
     public var steps: [Step]
@@ -28,9 +32,11 @@ public struct Trace: Sendable {
     public var cause: AuditEvent?
     /// What the decision on the receipt recorded: its answer, notes and further sends.
     public var consequences: [AuditEvent]
+    /// What both halves come to.
     public var verdict: Verdict
     /// The message as an orphan, when it is one.
     public var orphan: Orphan?
+    /// What the halves say that is no plain orphan.
     public var findings: [HalfFinding]
     /// Shards of the channel that could not be read.
     public var problems: [(shard: ShardID, problem: StoreError)]

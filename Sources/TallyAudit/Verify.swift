@@ -10,6 +10,8 @@ public enum Verify {
     ///
     /// - Parameters:
     ///   - program: `Opaque` leaves the application's state and law unchecked, and says so.
+    ///   - audit: The ledger, and the cut up to which it is read.
+    ///   - level: The deepest level; those before it are checked, too.
     ///   - progress: Called now and then with the level and the events seen in it so far.
     public static func run<P: Program>(
         _ program: P.Type, _ audit: AuditLedger, through level: VerifyLevel = .books,

@@ -31,14 +31,19 @@ public enum VerifyLevel: String, CaseIterable, Comparable, Sendable {
 
 /// One contradiction, with its place.
 public struct VerifyFinding: Equatable, Sendable {
+    /// The level that found it.
     public var level: VerifyLevel
     /// Stable, in kebab case.
     public var code: String
+    /// The shard it is about, if one.
     public var shard: ShardID?
+    /// The offset it is about, if one.
     public var offset: Offset?
+    /// The message it is about, if one.
     public var message: MessageName?
     /// One sentence for a person.
     public var text: String
+    /// The places in the logs.
     public var evidence: [Evidence]
 
     init(
@@ -58,11 +63,13 @@ public struct VerifyFinding: Equatable, Sendable {
 
 /// What one level came to.
 public struct VerifiedLevel: Equatable, Sendable {
+    /// The level.
     public var level: VerifyLevel
     /// Whether there was something to check, and it was checked.
     public var isChecked: Bool
     /// Pages; commits; commits; events; messages and witnessed heads; channels.
     public var items: UInt64
+    /// How many findings it had.
     public var findings: UInt64
 }
 

@@ -15,6 +15,7 @@ package import TallyStore
 ///
 ///     @main struct MyTool: TallyTool { typealias Program = MyProgram }
 public protocol TallyTool {
+    /// The program whose ledgers the tool reads.
     associatedtype Program: TallyCore.Program
     /// The command's name, for help texts, the manual page and completions.
     static var toolName: String { get }
@@ -26,6 +27,7 @@ extension TallyTool {
         CommandLine.arguments.first?.split(separator: "/").last.map(String.init) ?? "tally"
     }
 
+    /// Parses the process's arguments, runs the verb, and ends the process with its exit code.
     public static func main() async {
         await run(Array(CommandLine.arguments.dropFirst()))
     }

@@ -5,17 +5,25 @@ import CCRC32C
 /// The timestamp is fixed when the commit opens: every decision in it sees the same time, and a
 /// stimulus that needs a later one has to wait for the next commit.
 public struct CommitBuilder: Sendable {
+    /// The commit so far; whole once it is sealed.
     public private(set) var bytes: [UInt8] = []
+    /// The offset of its first event.
     public private(set) var firstOffset = Offset.none
+    /// Events collected.
     public private(set) var eventCount = 0
+    /// Its time, fixed when it was opened.
     public private(set) var timestamp = Timestamp.none
+    /// Its session's epoch.
     public private(set) var epoch = Epoch.none
     /// Where each event begins in ``bytes``.
     public private(set) var starts: [Int] = []
 
+    /// Nothing collected, not open.
     public init() {}
 
+    /// Whether no event was collected.
     public var isEmpty: Bool { eventCount == 0 }
+    /// The offset of its last event.
     public var lastOffset: Offset { Offset(firstOffset.rawValue + UInt64(eventCount) - 1) }
 
     /// Begins a commit; the buffer of the one before is used again.
@@ -148,7 +156,9 @@ public struct CommitBuilder: Sendable {
 
     /// Runs a closure over an event that was collected.
     ///
-    /// - Parameter index: Its place in the commit, from 0.
+    /// - Parameters:
+    ///   - index: Its place in the commit, from 0.
+    ///   - body: Is handed the event; it must not keep it.
     public func withEvent<R, E: Error>(
         _ index: Int, _ body: (EventView) throws(E) -> R
     ) throws(E) -> R {

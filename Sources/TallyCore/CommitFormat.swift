@@ -32,6 +32,13 @@
 ///     40  16  correlation
 ///     56      fields of the kind, then the payload
 ///
+///     numbers
+///     kind     1 opened, 2 commanded, 3 sent, 4 received, 5 answered, 6 acknowledged, 7 timedOut,
+///              8 reemitted, 9 conflicted, 10 witnessed, 11 intervened, 12 noted
+///     outcome  0 none, 1 applied, 2 expired, 3 accepted, 4 rejected
+///     reason   0 none, 1 retry, 2 deadline, 3 recovery, 4 forced, 5 delivery, 6 answer, 7 notice,
+///              8 overruled, 9 peer, 10 mark, 11 clock
+///
 ///     fields of the kinds; the payload of a `reemitted`, `timedOut` or `intervened` is an operator's
 ///     reason, of the others the application's bytes
 ///     opened        24  nonce 16, fold version 4, zero 4
@@ -56,15 +63,21 @@
 ///     and the timestamp lies in 1 ..< 2^63;
 /// (4) the events fill it exactly, as many as the count says;
 /// (5) each event's kind is known; its length covers its fields; its payload (and result) is at most
-///     16 MiB; its padding, and each field that ``EventShape`` does not allow to its kind, is zero;
-///     fields the shape requires are not.
+///     16 MiB; its padding, and each field that `EventShape` does not allow to its kind, is zero;
+///     fields the shape requires are not. Deadlines and sent-at are below 2^63; the result lies within
+///     its event; a range's end is not before its beginning; an `intervened` has a peer if and only if
+///     its reason is `peer`.
 ///
 /// The head of a commit is SHA-256 over all its bytes. It covers the head before, so the last head
 /// covers the whole log.
 public enum CommitFormat {
+    /// The characters "TLLY".
     public static let magic: UInt32 = 0x594C_4C54
+    /// The version written, and the only one read.
     public static let version: UInt16 = 1
+    /// Bytes of a commit's header.
     public static let headerLength = 80
+    /// Bytes of an event's header.
     public static let eventHeaderLength = 56
     /// Bytes of a commit at most: 64 MiB.
     public static let commitLengthMax = 64 << 20
@@ -154,14 +167,19 @@ func fieldsLength(of kind: EventKind) -> Int {
 
 /// Why bytes are not a valid commit.
 public struct CommitError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Which part of the validity rule is broken.
     public enum Code: String, Sendable {
+        /// Named after the part: a field of the header, the events as a whole, or one event.
         case length, magic, version, header, checksum, offset, timestamp, events, event
     }
+    /// Which part of the validity rule is broken.
     public var code: Code
     /// The byte within the commit at which reading stopped.
     public var byte: Int
+    /// What is wrong, for a person.
     public var text: String
 
+    /// Makes an error of a code, a byte of the commit, and a text.
     public init(_ code: Code, at byte: Int, _ text: String) {
         self.code = code
         self.byte = byte

@@ -34,11 +34,17 @@ import CCRC32C
         UInt32(littleEndian: unsafe base.loadUnaligned(fromByteOffset: at, as: UInt32.self))
     }
 
+    /// How many events it holds.
     public var eventCount: Int { Int(half(12)) }
+    /// The offset of its first event.
     public var firstOffset: Offset { Offset(word(16)) }
+    /// The offset of its last event.
     public var lastOffset: Offset { Offset(word(16) &+ UInt64(half(12)) &- 1) }
+    /// Its time.
     public var timestamp: Timestamp { Timestamp(word(24)) }
+    /// Its session's epoch; zero only in an import.
     public var epoch: Epoch { Epoch(word(32)) }
+    /// The head of the commit before; of the first one the seed.
     public var previousHead: Digest { Digest((word(40), word(48), word(56), word(64))) }
 
     private func validateHeader(key: Offset?) throws(CommitError) {

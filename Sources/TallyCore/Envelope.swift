@@ -35,33 +35,48 @@ import CCRC32C
 /// fill it exactly, times are below 2^63, sequences are at least 1, and payloads are at most 16 MiB.
 /// There is one form: decoding and encoding gives the same bytes.
 public struct Envelope: Equatable, Sendable {
+    /// Who speaks to whom.
     public var header: EnvelopeHeader
+    /// What is said.
     public var content: Content
 
+    /// Makes an envelope.
     public init(header: EnvelopeHeader, content: Content) {
         self.header = header
         self.content = content
     }
 
+    /// What an envelope may say.
     public enum Content: Equatable, Sendable {
+        /// Messages.
         case deliver([Delivery])
+        /// Outcomes.
         case answer([AnswerItem])
+        /// Is what I have seen of you in your log?
         case confirmAsk(Statement)
+        /// It is.
         case confirmed(Statement)
+        /// I hold other bytes under these names.
         case conflict([ConflictItem])
+        /// These were not taken.
         case refused([RefusedItem])
     }
 }
 
 /// Who speaks, to whom, from which session to which, and how far the speaker's log is durable.
 public struct EnvelopeHeader: Equatable, Sendable {
+    /// Who speaks.
     public var sender: ShardID
+    /// To whom.
     public var receiver: ShardID
+    /// The sender's session.
     public var senderSession: Session
     /// ``Session/none`` in a `confirm?` to a peer whose session is not known.
     public var receiverSession: Session
+    /// How far the sender's log is durable.
     public var durableEnd: LogPosition
 
+    /// Makes a header.
     public init(
         sender: ShardID, receiver: ShardID, senderSession: Session, receiverSession: Session,
         durableEnd: LogPosition
@@ -76,10 +91,14 @@ public struct EnvelopeHeader: Equatable, Sendable {
 
 /// A commit boundary of one log.
 public struct LogPosition: Equatable, Sendable {
+    /// The last offset; zero before the first commit.
     public var offset: Offset
+    /// The head there; the seed before the first commit.
     public var head: Digest
+    /// The last commit's time; zero before the first one.
     public var timestamp: Timestamp
 
+    /// Names a position.
     public init(offset: Offset, head: Digest, timestamp: Timestamp) {
         self.offset = offset
         self.head = head
@@ -89,16 +108,22 @@ public struct LogPosition: Equatable, Sendable {
 
 /// One message under way.
 public struct Delivery: Equatable, Sendable {
+    /// Its place in the channel.
     public var sequence: SequenceNumber
     /// The offset of its `sent`.
     public var offset: Offset
+    /// The time of the commit that sent it.
     public var sentAt: Timestamp
+    /// The time by which it must be received; zero: none.
     public var deadline: Timestamp
     /// All messages of the channel through this one were terminal at the origin.
     public var settledThrough: SequenceNumber
+    /// Sixteen opaque bytes.
     public var correlation: Bytes16
+    /// The application's bytes.
     public var payload: ArraySlice<UInt8>
 
+    /// Makes a delivery.
     public init(
         sequence: SequenceNumber, offset: Offset, sentAt: Timestamp, deadline: Timestamp,
         settledThrough: SequenceNumber, correlation: Bytes16, payload: ArraySlice<UInt8>
@@ -115,21 +140,29 @@ public struct Delivery: Equatable, Sendable {
 
 /// One outcome under way.
 public struct AnswerItem: Equatable, Sendable {
+    /// What became of a message.
     public enum Result: UInt8, Sendable {
+        /// Answered: accepted.
         case accepted = 1
+        /// Answered: rejected.
         case rejected = 2
+        /// It came too late and was not applied.
         case expired = 3
         /// Received and applied, the answer is not decided: slows re-emission down, ends nothing.
         case owed = 4
     }
+    /// The message's place in its channel.
     public var sequence: SequenceNumber
     /// The offset of the `answered`, of the expired receipt, or of the receipt that is owed.
     public var offset: Offset
+    /// What became of it.
     public var result: Result
     /// The digest of the message that this answers.
     public var digest: Digest
+    /// The answer's bytes.
     public var payload: ArraySlice<UInt8>
 
+    /// Makes an outcome.
     public init(
         sequence: SequenceNumber, offset: Offset, result: Result, digest: Digest,
         payload: ArraySlice<UInt8>
@@ -144,10 +177,14 @@ public struct AnswerItem: Equatable, Sendable {
 
 /// The destination holds other bytes under the message's name.
 public struct ConflictItem: Equatable, Sendable {
+    /// The message's place in its channel.
     public var sequence: SequenceNumber
+    /// The digest of what the destination holds.
     public var held: Digest
+    /// The digest of what arrived there.
     public var offered: Digest
 
+    /// Makes a notice.
     public init(sequence: SequenceNumber, held: Digest, offered: Digest) {
         self.sequence = sequence
         self.held = held
@@ -157,11 +194,14 @@ public struct ConflictItem: Equatable, Sendable {
 
 /// The receiver did not take a message, and why; nothing was recorded.
 public struct RefusedItem: Equatable, Sendable {
+    /// The message's place in its channel.
     public var sequence: SequenceNumber
+    /// The raw value of a ``Refusal/Code``.
     public var code: UInt32
     /// `clockSkew`: nanoseconds by which the sender is ahead.
     public var difference: UInt64
 
+    /// Makes a refusal.
     public init(sequence: SequenceNumber, code: UInt32, difference: UInt64) {
         self.sequence = sequence
         self.code = code

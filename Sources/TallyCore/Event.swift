@@ -25,6 +25,7 @@ public enum EventKind: UInt8, CaseIterable, Sendable {
     /// A fact of the application.
     case noted = 12
 
+    /// Its name in text and in the interchange form.
     public var name: String {
         switch self {
         case .opened: "opened"
@@ -42,6 +43,7 @@ public enum EventKind: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// The kind of a name.
     public init?(name: some StringProtocol) {
         guard let kind = Self.allCases.first(where: { $0.name == name }) else { return nil }
         self = kind
@@ -58,12 +60,18 @@ public enum EventKind: UInt8, CaseIterable, Sendable {
 
 /// The disposition of a `received`, the outcome of an `answered` or `acknowledged`.
 public enum Outcome: UInt8, CaseIterable, Sendable {
+    /// The kind of event has none.
     case none = 0
+    /// A receipt: in time, shown to the program.
     case applied = 1
+    /// A receipt: too late, never shown to the program.
     case expired = 2
+    /// An answer: yes.
     case accepted = 3
+    /// An answer: no.
     case rejected = 4
 
+    /// Its name in text and in the interchange form; empty for none.
     public var name: String {
         switch self {
         case .none: ""
@@ -74,6 +82,7 @@ public enum Outcome: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// The outcome of a name.
     public init?(name: some StringProtocol) {
         guard let outcome = Self.allCases.first(where: { $0.name == name && $0 != .none })
         else { return nil }
@@ -83,6 +92,7 @@ public enum Outcome: UInt8, CaseIterable, Sendable {
 
 /// Why an event of some kinds came about.
 public enum Reason: UInt8, CaseIterable, Sendable {
+    /// The event has none.
     case none = 0
     /// `reemitted`: no answer within the channel's backoff.
     case retry = 1
@@ -107,6 +117,7 @@ public enum Reason: UInt8, CaseIterable, Sendable {
     /// `intervened`: a log ahead of the wall clock was accepted.
     case clock = 11
 
+    /// Its name in text and in the interchange form; empty for none.
     public var name: String {
         switch self {
         case .none: ""
@@ -124,6 +135,7 @@ public enum Reason: UInt8, CaseIterable, Sendable {
         }
     }
 
+    /// The reason of a name.
     public init?(name: some StringProtocol) {
         guard let reason = Self.allCases.first(where: { $0.name == name && $0 != .none })
         else { return nil }
@@ -134,19 +146,27 @@ public enum Reason: UInt8, CaseIterable, Sendable {
 /// One event without its payload: every field of the byte table (``CommitFormat``), zero where it
 /// does not apply. A plain value; decoding one allocates nothing.
 public struct Event: Equatable, Sendable {
+    /// What kind of fact.
     public var kind: EventKind
     /// `opened`: the session before this one was closed in good order.
     public var clean = false
+    /// What became of the message.
     public var outcome = Outcome.none
+    /// Why it came about.
     public var reason = Reason.none
     /// The destination of what was sent, the origin of what was received, the shard witnessed.
     public var peer = ShardID(0)
+    /// `reemitted`: the count of attempts since something settled.
     public var attempt: UInt32 = 0
+    /// The message's place in its channel; `commanded`: the client's own count; `reemitted`: the
+    /// first of a range.
     public var sequence = SequenceNumber.none
+    /// `sent`, `received`: the time by which it must be received.
     public var deadline = Timestamp.none
     /// The offset, in the same log, of what led to this event: of a `sent` or `noted` the
     /// stimulus, of an `answered` the receipt, of an `acknowledged` or `timedOut` the `sent`.
     public var cause = Offset.none
+    /// Sixteen opaque bytes, inherited from the stimulus unless set.
     public var correlation = Bytes16.none
 
     /// `opened`: random bytes. `commanded`: the client. `reemitted`: the plan. `witnessed`,
@@ -179,6 +199,7 @@ public struct Event: Equatable, Sendable {
     /// `intervened`: nanoseconds by which the log ran ahead of the wall clock.
     public var difference: UInt64 = 0
 
+    /// An event of a kind, every other field zero.
     public init(_ kind: EventKind) { self.kind = kind }
 
     /// The session a `witnessed` or `intervened` names.

@@ -32,15 +32,24 @@ import CCRC32C
         unsafe base.loadUnaligned(fromByteOffset: at, as: UInt8.self)
     }
 
+    /// See ``Event/kind``.
     @inline(__always) var kindByte: UInt8 { byte(4) }
     public var kind: EventKind { EventKind(rawValue: byte(4)) ?? .noted }
+    /// See ``Event/outcome``.
     public var outcome: Outcome { Outcome(rawValue: byte(6)) ?? .none }
+    /// See ``Event/reason``.
     public var reason: Reason { Reason(rawValue: byte(7)) ?? .none }
+    /// See ``Event/peer``.
     public var peer: ShardID { ShardID(half(8)) }
+    /// See ``Event/attempt``.
     public var attempt: UInt32 { half(12) }
+    /// See ``Event/sequence``.
     public var sequence: SequenceNumber { SequenceNumber(word(16)) }
+    /// See ``Event/deadline``.
     public var deadline: Timestamp { Timestamp(word(24)) }
+    /// See ``Event/cause``.
     public var cause: Offset { Offset(word(32)) }
+    /// See ``Event/correlation``.
     public var correlation: Bytes16 { Bytes16(low: word(40), high: word(48)) }
 
     /// The offset of the peer's log that this event names; none for kinds without the field.

@@ -7,6 +7,7 @@ public struct Now: Sendable {
     /// A clock that never goes back, in nanoseconds; paces re-emission.
     public var ticks: UInt64
 
+    /// Names a moment.
     public init(wall: Timestamp, ticks: UInt64) {
         self.wall = wall
         self.ticks = ticks
@@ -15,12 +16,16 @@ public struct Now: Sendable {
 
 /// One event of the own log with its bytes.
 public struct LogRecord: Equatable, Sendable {
+    /// Its fields.
     public var event: Event
     /// The timestamp of its commit.
     public var timestamp: Timestamp
+    /// Its payload, without the result.
     public var payload: [UInt8]
+    /// `commanded`: the recorded result.
     public var result: [UInt8]
 
+    /// Makes a record.
     public init(event: Event, timestamp: Timestamp, payload: [UInt8], result: [UInt8]) {
         self.event = event
         self.timestamp = timestamp
@@ -41,11 +46,16 @@ public protocol OwnLog {
 
 /// What makes two messages of one name the same message: never epoch, attempt or settled-through.
 public struct MessageContent: Equatable, Sendable {
+    /// The message's name.
     public var name: MessageName
+    /// Its deadline; zero: none.
     public var deadline: Timestamp
+    /// Its correlation.
     public var correlation: Bytes16
+    /// Its bytes.
     public var payload: ArraySlice<UInt8>
 
+    /// Makes the content of a message.
     public init(
         name: MessageName, deadline: Timestamp, correlation: Bytes16, payload: ArraySlice<UInt8>
     ) {
@@ -83,13 +93,18 @@ extension LogRecord {
 
 /// A command from outside, named by its client so that it can be asked again.
 public struct Command: Equatable, Sendable {
+    /// Who asks: sixteen bytes of its own choice.
     public var client: Bytes16
+    /// The client's own count, from 1.
     public var sequence: SequenceNumber
     /// All commands of this client through this one will not be asked again.
     public var settledThrough: SequenceNumber
+    /// Inherited by what it leads to.
     public var correlation: Bytes16
+    /// The program's bytes.
     public var payload: [UInt8]
 
+    /// Makes a command.
     public init(
         client: Bytes16, sequence: SequenceNumber, settledThrough: SequenceNumber = .none,
         correlation: Bytes16 = .none, payload: [UInt8]
@@ -102,21 +117,31 @@ public struct Command: Equatable, Sendable {
     }
 }
 
+/// What the machine is given, one at a time.
 public enum Input: Sendable {
     /// The writer starts: the first input of a session. The nonce is random.
     case open(nonce: Bytes16, clean: Bool)
+    /// A request from outside.
     case command(Command)
+    /// A message arrived.
     case deliver(EnvelopeHeader, Delivery)
+    /// An outcome arrived.
     case answer(EnvelopeHeader, AnswerItem)
+    /// A peer asks whether this log holds what it has seen of it.
     case confirmAsk(EnvelopeHeader, Statement)
+    /// A peer says that it does.
     case confirmed(EnvelopeHeader, Statement)
+    /// A destination says that it holds other bytes.
     case conflict(EnvelopeHeader, ConflictItem)
+    /// A destination did not take a message.
     case refused(EnvelopeHeader, RefusedItem)
+    /// The time the machine asked to be woken at has come.
     case wake
     /// Sends pending messages again for a recovery plan.
     case recover(plan: Bytes16, [MessageName], reason: [UInt8] = [])
     /// An operator times a message out without evidence.
     case force(MessageName, reason: [UInt8])
+    /// An operator decided.
     case intervene(Intervention)
 
     /// The inputs an envelope stands for, in order.
@@ -143,18 +168,23 @@ public enum Intervention: Sendable {
     case admitClock(difference: UInt64, reason: [UInt8])
 }
 
+/// What a step came to.
 public enum StepResult: Sendable {
+    /// The input was taken.
     case done
     /// Nothing happened; seal the commit and give the same input again.
     case sealFirst
+    /// What became of a command.
     case command(CommandOutcome)
 }
 
+/// What became of a command.
 public enum CommandOutcome: Sendable {
     /// Recorded; the result counts when the offset is durable.
     case recorded(Performed)
     /// Recorded before, by the same client under the same sequence; the recorded result.
     case known(Performed)
+    /// Nothing was recorded.
     case refused(Refusal)
 }
 
@@ -164,10 +194,12 @@ public struct Performed: Equatable, Sendable {
     public var offset: Offset
     /// The last offset of its decision.
     public var through: Offset
+    /// The recorded result.
     public var result: [UInt8]
     /// The messages that its decision sent.
     public var messages: [MessageName]
 
+    /// Makes the record of a command.
     public init(offset: Offset, through: Offset, result: [UInt8], messages: [MessageName]) {
         self.offset = offset
         self.through = through
@@ -182,6 +214,7 @@ public enum Stop: Error, Equatable, Sendable {
     case fork(peer: ShardID, peerSession: Session, Statement, ownEnd: Offset, ownSession: Session)
     /// A message of this shard has other bytes at its destination.
     case conflict(MessageName, held: Digest, offered: Digest)
+    /// The own log breaks a law of the protocol.
     case anomaly(Anomaly)
     /// The program refused a message or an outcome, or decided what cannot be recorded.
     case program(String)
@@ -231,12 +264,15 @@ public struct MachineOptions: Sendable {
     public var clockSkewMax: UInt64 = 1_000_000_000
     /// Nanoseconds to the first re-emission of what was not answered; doubles up to the maximum.
     public var retryBase: UInt64 = 200_000_000
+    /// Nanoseconds between two re-emissions at most.
     public var retryMax: UInt64 = 10_000_000_000
     /// Nanoseconds to the second `confirm?`; doubles up to the maximum.
     public var askBase: UInt64 = 100_000_000
+    /// Nanoseconds between two `confirm?` at most.
     public var askMax: UInt64 = 5_000_000_000
     /// Messages and payload bytes of one re-emission at most, so that live traffic is not starved.
     public var reemitMessagesMax = 1024
+    /// Payload bytes of one re-emission at most.
     public var reemitBytesMax = 4 << 20
     /// Sequences above the floor that an unordered channel accepts.
     public var windowMax: UInt64 = 1 << 20
@@ -251,25 +287,32 @@ public struct MachineOptions: Sendable {
     /// Whether ``ShardMachine/takeSettled()`` is fed.
     public var tracksSettled = false
 
+    /// The defaults.
     public init() {}
 }
 
 /// A filling disk refuses commands first, then new messages; outcomes are taken to the last.
 public enum DiskPressure: Sendable {
+    /// Everything is taken.
     case none
+    /// Commands are refused.
     case refusesCommands
+    /// Commands and new messages are refused.
     case refusesMessages
 }
 
 /// A message of this shard that just became terminal.
 public struct Settled: Equatable, Sendable {
+    /// The message.
     public var message: MessageName
+    /// What became of it.
     public var result: MessageResult
     /// The answer's payload; an operator's reason when the timeout was forced.
     public var payload: [UInt8]
     /// The offset of the terminal event.
     public var offset: Offset
 
+    /// Makes a settlement.
     public init(message: MessageName, result: MessageResult, payload: [UInt8], offset: Offset) {
         self.message = message
         self.result = result
@@ -292,6 +335,7 @@ public struct MachineCounters: Equatable, Sendable {
     public var refused: UInt64 = 0
     /// Answers for messages that are settled.
     public var late: UInt64 = 0
+    /// Messages of this shard that a peer did not take.
     public var refusalsHeard: UInt64 = 0
     /// The greatest difference a peer has refused this shard's time with, in nanoseconds.
     public var skewHeard: UInt64 = 0
@@ -338,6 +382,7 @@ struct Outgoing: Sendable {
 /// Generators", 2014).
 public struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
+    /// The same numbers again for the same seed.
     public init(seed: UInt64) { state = seed }
     public mutating func next() -> UInt64 {
         state &+= 0x9E37_79B9_7F4A_7C15

@@ -2,6 +2,7 @@
 
 /// The names of a ledger's shards, in the manifest's order; a shard's id is its position, from 1.
 public struct ShardDirectory: Hashable, Sendable {
+    /// The names, in the manifest's order.
     public let names: [String]
     private let ids: [String: ShardID]
 
@@ -29,22 +30,30 @@ public struct ShardDirectory: Hashable, Sendable {
         }
     }
 
+    /// How many shards there are.
     public var count: Int { names.count }
+    /// All ids, ascending.
     public var all: [ShardID] { (1...names.count).map { ShardID(UInt32($0)) } }
+    /// Whether there is a shard of this id.
     public func contains(_ shard: ShardID) -> Bool {
         shard.rawValue >= 1 && shard.rawValue <= UInt32(names.count)
     }
+    /// The id of a name.
     public func id(of name: String) -> ShardID? { ids[name] }
+    /// The name of an id; `shard-#N` for one that the ledger does not have.
     public func name(of shard: ShardID) -> String {
         contains(shard) ? names[Int(shard.rawValue) - 1] : "shard-#\(shard.rawValue)"
     }
 
+    /// Writes `origin/destination/sequence`.
     public func text(_ message: MessageName) -> String {
         text(message.channel) + "/\(message.sequence.rawValue)"
     }
+    /// Writes `origin/destination`.
     public func text(_ channel: Channel) -> String {
         name(of: channel.origin) + "/" + name(of: channel.destination)
     }
+    /// Writes `shard@offset`.
     public func address(_ shard: ShardID, _ offset: Offset) -> String {
         name(of: shard) + "@\(offset.rawValue)"
     }

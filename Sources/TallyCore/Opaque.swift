@@ -1,5 +1,6 @@
 /// The program for ledgers whose program is not at hand: no application state, payloads as bytes.
 public enum Opaque: Program {
+    /// Nothing.
     public struct State: Sendable {}
     public static var name: String { "" }
     public static var foldVersion: UInt32 { 0 }

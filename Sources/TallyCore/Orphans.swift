@@ -26,9 +26,12 @@ public enum OrphanClass: String, CaseIterable, Sendable {
 
 /// A place in one of a ledger's logs.
 public struct Evidence: Hashable, Sendable {
+    /// The shard.
     public var shard: ShardID
+    /// The offset in its log.
     public var offset: Offset
 
+    /// Names a place.
     public init(_ shard: ShardID, _ offset: Offset) {
         self.shard = shard
         self.offset = offset
@@ -37,9 +40,13 @@ public struct Evidence: Hashable, Sendable {
 
 /// What the destination's log knows of a message.
 public enum ReceiverHalf: Equatable, Sendable {
+    /// Nothing.
     case absent
+    /// The receipt; no answer yet.
     case applied(Offset)
+    /// The receipt and its answer.
     case answered(receipt: Offset, answer: Offset)
+    /// The expired receipt.
     case expired(Offset)
     /// The log cannot be read, or not that far.
     case unreadable
@@ -47,17 +54,25 @@ public enum ReceiverHalf: Equatable, Sendable {
 
 /// A pending message with its class.
 public struct Orphan: Equatable, Sendable {
+    /// The message.
     public var message: MessageName
+    /// Why it is pending.
     public var `class`: OrphanClass
     /// Past its deadline.
     public var isOverdue: Bool
+    /// When it was sent.
     public var since: Timestamp
+    /// The send, and what the destination holds.
     public var evidence: [Evidence]
 
     /// Classifies one pending message from both halves.
     ///
-    /// - Parameter now: The latest timestamp of the ledger; ages and deadlines count from it, so the
-    ///   same cut gives the same answer.
+    /// - Parameters:
+    ///   - message: The message's name.
+    ///   - pending: What its origin's log knows.
+    ///   - receiver: What its destination's log knows.
+    ///   - now: The latest timestamp of the ledger; ages and deadlines count from it, so the same cut
+    ///     gives the same answer.
     public init(
         message: MessageName, pending: PendingSend, receiver: ReceiverHalf, now: Timestamp
     ) {

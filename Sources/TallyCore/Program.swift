@@ -1,6 +1,7 @@
 /// The application: its state, its fold, its decision. All of it is pure and synchronous; it sees no
 /// clock, no randomness, and no order but that of the log.
 public protocol Program: Sendable {
+    /// The application's state of one shard.
     associatedtype State: Sendable
 
     /// The program's name in the manifest, for example `venue`.
@@ -28,7 +29,11 @@ public protocol Program: Sendable {
     /// `timedOut`, `intervened` and `noted`, in log order. Must be total: an event that makes no sense
     /// must not trap; let ``law(_:)`` report what it did.
     ///
-    /// - Parameter payload: The event's payload; borrowed for the call.
+    /// - Parameters:
+    ///   - state: The state before the event, and after it.
+    ///   - event: The event's fields.
+    ///   - payload: The event's payload; borrowed for the call.
+    ///   - shard: The shard whose log it is.
     static func evolve(
         _ state: inout State, _ event: Event, _ payload: RawSpan, _ shard: ShardContext)
 
@@ -107,9 +112,12 @@ extension Program {
 
 /// What a program may know about the shard it runs on.
 public struct ShardContext: Hashable, Sendable {
+    /// The shard's id.
     public var shard: ShardID
+    /// The ledger's names.
     public var directory: ShardDirectory
 
+    /// Makes the context of a shard.
     public init(shard: ShardID, directory: ShardDirectory) {
         self.shard = shard
         self.directory = directory
@@ -143,6 +151,7 @@ public enum Stimulus: Equatable, Sendable {
 
 /// The terminal outcome of a message, as its origin knows it.
 public enum MessageResult: String, Equatable, Sendable {
+    /// The destination's answer, or its record that the message came too late.
     case accepted, rejected, timedOut
 }
 
@@ -158,6 +167,7 @@ public struct Decision: Equatable, Sendable {
     /// The result of a command, recorded and given to whoever asks again.
     public var result: [UInt8]
 
+    /// Makes a decision; nothing unless given.
     public init(
         answers: [Answer] = [], notes: [[UInt8]] = [], sends: [Send] = [], result: [UInt8] = []
     ) {
@@ -167,11 +177,16 @@ public struct Decision: Equatable, Sendable {
         self.result = result
     }
 
+    /// An answer to one message.
     public struct Answer: Equatable, Sendable {
+        /// The message answered.
         public var message: MessageName
+        /// Yes or no.
         public var accepted: Bool
+        /// The answer's bytes.
         public var payload: [UInt8]
 
+        /// Makes an answer.
         public init(_ message: MessageName, accepted: Bool, payload: [UInt8] = []) {
             self.message = message
             self.accepted = accepted
@@ -179,14 +194,18 @@ public struct Decision: Equatable, Sendable {
         }
     }
 
+    /// One message to another shard.
     public struct Send: Equatable, Sendable {
+        /// To whom.
         public var destination: ShardID
+        /// The program's bytes.
         public var payload: [UInt8]
         /// Nanoseconds from the commit's timestamp to the deadline for receipt; `nil`: none.
         public var deadlineAfter: UInt64?
         /// `nil`: inherited from the stimulus.
         public var correlation: Bytes16?
 
+        /// Makes a message; no deadline and the inherited correlation unless given.
         public init(
             to destination: ShardID, _ payload: [UInt8], deadlineAfter: UInt64? = nil,
             correlation: Bytes16? = nil
@@ -201,6 +220,7 @@ public struct Decision: Equatable, Sendable {
 
 /// Why a request makes no sense now. Nothing was recorded; it may be asked again later.
 public struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Why; the numbers are stable and travel between shards.
     public enum Code: UInt32, Sendable {
         /// The program refused the command.
         case program = 1
@@ -228,9 +248,12 @@ public struct Refusal: Error, Equatable, Sendable, CustomStringConvertible {
         case notApplicable = 12
     }
 
+    /// Why.
     public var code: Code
+    /// One line for a person.
     public var text: String
 
+    /// Makes a refusal of a code and a line.
     public init(_ code: Code, _ text: String) {
         self.code = code
         self.text = text

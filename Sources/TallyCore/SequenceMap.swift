@@ -1,6 +1,8 @@
 /// What a ``SequenceMap`` holds: a small value with one state that means "nothing here".
 public protocol Vacant: Sendable {
+    /// The value that stands for none.
     static var vacant: Self { get }
+    /// Whether this value stands for none.
     var isVacant: Bool { get }
 }
 
@@ -29,9 +31,12 @@ public struct SequenceMap<Value: Vacant>: Sendable {
     /// Slots of the ring at most.
     static var capacityMax: Int { 1 << 16 }
 
+    /// An empty map.
     public init() {}
 
+    /// How many values it holds.
     public var count: Int { ringCount + stragglerCount }
+    /// Whether it holds none.
     public var isEmpty: Bool { ringCount + stragglerCount == 0 }
 
     /// The lowest sequence held.
@@ -58,6 +63,7 @@ public struct SequenceMap<Value: Vacant>: Sendable {
         return (low, low < stragglerKeys.count && stragglerKeys[low] == key)
     }
 
+    /// The value of a sequence.
     public subscript(_ sequence: SequenceNumber) -> Value? {
         let key = sequence.rawValue
         if isInWindow(key) {

@@ -12,15 +12,21 @@
 /// (5); a timeout needs evidence (6); only commands are refused for back-pressure (9); nothing that
 /// would fold to an anomaly is appended (10).
 public struct ShardMachine<P: Program>: Sendable {
+    /// The shard and its names.
     public let context: ShardContext
+    /// Limits and paces.
     public let options: MachineOptions
+    /// The protocol's state, at the end of what was collected.
     public internal(set) var messaging: MessagingState
+    /// The program's state, at the same place.
     public internal(set) var application: P.State
     /// What this commit has collected so far.
     public internal(set) var commit = CommitBuilder()
     /// Why this shard serves no more; a stop is not recorded, a restart asks again.
     public internal(set) var stop: Stop?
+    /// How far the log is durable.
     public internal(set) var durable: LogPosition
+    /// What happened without leaving a trace in the log.
     public internal(set) var counters = MachineCounters()
     var links: [Link]
     var outgoing: [Outgoing] = []
@@ -30,6 +36,7 @@ public struct ShardMachine<P: Program>: Sendable {
     /// How much room the disk has left; set by who runs the machine.
     public var pressure = DiskPressure.none
 
+    /// A machine that goes on from a folded state; its first input is ``Input/open(nonce:clean:)``.
     public init(
         context: ShardContext, options: MachineOptions, messaging: MessagingState,
         application: P.State, durable: LogPosition
@@ -46,6 +53,7 @@ public struct ShardMachine<P: Program>: Sendable {
         }
     }
 
+    /// The shard's id.
     public var shard: ShardID { context.shard }
 
     /// Takes one input.

@@ -28,6 +28,7 @@ public final class InProcessTransport: Transport {
     private let state: Mutex<State>
     private let signal = DispatchSemaphore(value: 0)
 
+    /// A transport that does this to envelopes; nothing unless given.
     public init(faults: TransportFaults = TransportFaults()) {
         var faults = faults
         // A day is more than any test waits, and far from where sums of times overflow.

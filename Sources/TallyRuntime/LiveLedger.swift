@@ -8,9 +8,13 @@ public import TallyStore
 
 /// A shard as its writer sees it at a durable position.
 public struct ShardView<P: Program>: Sendable {
+    /// The protocol's state.
     public let messaging: MessagingState
+    /// The program's state.
     public let application: P.State
+    /// The durable end they stand at.
     public let durable: LogPosition
+    /// What happened without leaving a trace in the log.
     public let counters: MachineCounters
     /// Why the shard serves no more; `nil` while it does.
     public let stop: Stop?
@@ -29,6 +33,7 @@ public struct ShardView<P: Program>: Sendable {
 /// The ledger takes over its transport and closes it. A ledger that is dropped without ``close()`` closes
 /// its shards in good order, a little later.
 public final class LiveLedger<P: Program>: Sendable {
+    /// The ledger that runs.
     public let ledger: Ledger
     private let transport: any Transport
     private let options: RuntimeOptions
@@ -127,6 +132,8 @@ public final class LiveLedger<P: Program>: Sendable {
     /// Has a shard decide on a command.
     ///
     /// - Parameters:
+    ///   - payload: The command, in the program's own bytes.
+    ///   - shard: The shard that decides.
     ///   - name: Names the command so that it can be asked again; `nil`: it will not be.
     ///   - correlation: Sixteen bytes that every message it leads to inherits; `nil`: what
     ///     ``RuntimeOptions/correlation`` gives.

@@ -21,8 +21,16 @@ public enum Recovery {
     /// It may be run again after a crash: what is settled is not sent again. Each `reemitted` names the
     /// plan and carries the reason.
     ///
-    /// - Parameter precheck: Called once every shard is open for writing, before the first act; what it
-    ///   throws ends the recovery with nothing changed.
+    /// - Parameters:
+    ///   - messages: The messages to send again.
+    ///   - plan: The plan's id; recorded.
+    ///   - reason: An operator's words; recorded.
+    ///   - ledger: A ledger at rest.
+    ///   - program: The ledger's program.
+    ///   - durability: How durable each commit is.
+    ///   - precheck: Called once every shard is open for writing, before the first act; what it
+    ///     throws ends the recovery with nothing changed.
+    ///   - progress: Called now and then with the number of envelopes delivered so far.
     /// - Throws: ``TallyStore/StoreError`` when a shard cannot be opened or written.
     public static func apply<P: Program>(
         _ messages: [MessageName], plan: Bytes16, reason: String, to ledger: Ledger,
@@ -96,6 +104,7 @@ public enum Recovery {
                 && left.statements.map(\.statement) == right.statements.map(\.statement)
         }
 
+        /// Nothing is missing, as far as is known.
         public var isNone: Bool { statements.isEmpty && mark == nil }
     }
 

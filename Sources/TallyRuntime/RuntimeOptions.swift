@@ -6,7 +6,9 @@ public import TallyStore
 
 /// How a ledger is run.
 public struct RuntimeOptions: Sendable {
+    /// Limits and paces of each shard.
     public var machine = MachineOptions()
+    /// What a released commit survives.
     public var durability = Durability.power
     /// Writer threads at most; shards share them when there are more shards.
     public var threadsMax = max(2, ProcessInfo.processInfo.activeProcessorCount)
@@ -27,6 +29,7 @@ public struct RuntimeOptions: Sendable {
     /// Gives the correlation of a command that is performed without one; called in the caller's task.
     public var correlation: @Sendable () -> Bytes16 = { .none }
 
+    /// The defaults.
     public init() {}
 }
 
@@ -39,6 +42,7 @@ public struct CommandName: Hashable, Sendable {
     /// All its commands through this one will not be asked again.
     public var settledThrough: SequenceNumber
 
+    /// Names a command.
     public init(
         client: Bytes16, sequence: SequenceNumber, settledThrough: SequenceNumber = .none
     ) {

@@ -4,6 +4,7 @@ public import TallyStore
 /// One shard's machine with its log: takes inputs, seals commits, makes them durable, and only then
 /// hands out what may be said. Synchronous and single-owner: it lives on its writer thread.
 public final class ShardEngine<P: Program> {
+    /// The protocol's state machine.
     public private(set) var machine: ShardMachine<P>
     /// The end of what was appended.
     public private(set) var end: LogPosition
@@ -19,6 +20,8 @@ public final class ShardEngine<P: Program> {
     /// Nanoseconds between two flushes of the mark.
     static var markFlushEvery: UInt64 { 1_000_000_000 }
 
+    /// An engine that goes on from a folded state; `mark` is `nil` where nothing is kept beside the
+    /// log.
     public init(
         state: ShardState<P>, store: any LogStore, mark: MarkFile?, options: MachineOptions
     ) {
@@ -33,7 +36,7 @@ public final class ShardEngine<P: Program> {
 
     /// Takes one input; seals the collected commit first when the input asks for that.
     ///
-    /// - Throws: ``StoreError`` when a commit cannot be appended. The engine is of no use any more: its
+    /// - Throws: ``TallyStore/StoreError`` when a commit cannot be appended. The engine is of no use any more: its
     ///   state is ahead of its log.
     public func take(_ input: Input, now: Now) throws -> StepResult {
         while true {

@@ -21,8 +21,10 @@ public struct TransportFaults: Sendable {
     public var repetition = 0.0
     /// Nanoseconds of delay at most; each envelope draws its own, so that they overtake each other.
     public var delayMax: UInt64 = 0
+    /// The seed of the faults.
     public var seed: UInt64 = 1
 
+    /// Faults as given; none unless given.
     public init(
         loss: Double = 0, repetition: Double = 0, delayMax: UInt64 = 0, seed: UInt64 = 1
     ) {

@@ -11,7 +11,9 @@ public enum Durability: String, Sendable {
 
 /// A shard's log on LMDB: one commit is one record of the table `log`, keyed by its first offset.
 public final class LMDBLog: LogStore {
+    /// Who opens a log.
     public enum Access: Sendable {
+        /// The one writer, at the durability given.
         case write(Durability)
         /// Takes a reader slot; for a ledger whose writer may be running.
         case readLive
@@ -32,8 +34,15 @@ public final class LMDBLog: LogStore {
 
     /// Opens a shard's log in a directory that holds a `data.mdb`. The structure was checked before.
     ///
-    /// - Parameter first: The offset that the first commit of an empty log must have; not 1 only
-    ///   for an import that holds a window of a log.
+    /// - Parameters:
+    ///   - directory: The shard's directory.
+    ///   - name: The shard's name, for messages.
+    ///   - ledger: The ledger's id.
+    ///   - shard: The shard's id.
+    ///   - access: Who reads or writes.
+    ///   - mapSize: Bytes of address space, at least the file's size.
+    ///   - first: The offset that the first commit of an empty log must have; not 1 only for an import
+    ///     that holds a window of a log.
     /// - Throws: ``StoreError``.
     public init(
         directory: String, name: String, ledger: Bytes16, shard: ShardID, access: Access,

@@ -11,7 +11,9 @@ public import TallyCore
 ///
 /// Deleting everything but `ledger.json` and the `data.mdb` files loses nothing.
 public struct Ledger: Sendable {
+    /// Its path.
     public let directory: String
+    /// What the ledger is.
     public let manifest: Manifest
 
     /// Reads the manifest of a ledger; opens no log.
@@ -79,22 +81,32 @@ public struct Ledger: Sendable {
         return ledger
     }
 
+    /// Its shards and their names.
     public var shards: ShardDirectory { manifest.shards }
+    /// What a program may know about a shard.
     public func context(_ shard: ShardID) -> ShardContext {
         ShardContext(shard: shard, directory: shards)
     }
+    /// A shard's directory.
     public func path(of shard: ShardID) -> String {
         directory + "/shards/" + shards.name(of: shard)
     }
+    /// A shard's log.
     public func dataPath(of shard: ShardID) -> String { path(of: shard) + "/data.mdb" }
+    /// A shard's mark.
     public func markPath(of shard: ShardID) -> String { path(of: shard) + "/mark" }
+    /// A shard's lock.
     public func writerPath(of shard: ShardID) -> String { path(of: shard) + "/writer" }
+    /// The directory of a shard's snapshots.
     public func snapshotsPath(of shard: ShardID) -> String { path(of: shard) + "/snapshots" }
 
     /// Makes a new ledger: built beside its place under a temporary name, flushed, then renamed, so that
     /// it is there wholly or not at all.
     ///
-    /// - Parameter fill: Called with the ledger under its temporary name before it is renamed.
+    /// - Parameters:
+    ///   - directory: Its place: nothing, or an empty directory.
+    ///   - manifest: What the ledger is.
+    ///   - fill: Called with the ledger under its temporary name before it is renamed.
     /// - Throws: ``StoreError/Code/exists`` when something is in the place that is not an empty directory.
     public static func create(
         _ directory: String, _ manifest: Manifest,
@@ -195,14 +207,20 @@ public struct Ledger: Sendable {
 
     /// How much of a file is checked before LMDB opens it.
     public enum StructureCheckDepth: Sendable {
+        /// Metas, free list, the right edge: what an opening reads.
         case edges
+        /// Every page.
         case whole
     }
 
     /// Opens a shard's log for its one writer, in the order that keeps it honest: lock, structure,
     /// open, flush, compare the head with the mark.
     ///
-    /// - Parameter acceptsBehindMark: An operator decided to serve from a log behind its mark.
+    /// - Parameters:
+    ///   - shard: The shard.
+    ///   - durability: What a commit survives.
+    ///   - acceptsBehindMark: An operator decided to serve from a log behind its mark.
+    ///   - mapSize: Bytes of address space.
     /// - Throws: ``StoreError/Code/behindMark`` naming both ends and the verb an operator may use.
     public func openForWriting(
         _ shard: ShardID, durability: Durability, acceptsBehindMark: Bool = false,
@@ -274,12 +292,15 @@ public struct Ledger: Sendable {
 /// A shard's log in the hands of its one writer.
 public final class WritableShard {
     private let lock: WriterLock
+    /// The log, open for writing.
     public let log: LMDBLog
+    /// The shard's mark.
     public let markFile: MarkFile
     /// The log's end at opening.
     public let end: LogPosition
     /// The mark that an operator's opening overrode.
     public let refusedMark: Mark?
+    /// Whether the session before was closed in good order, at this very end.
     public let wasClean: Bool
     /// What an operator should know, one line each.
     public let warnings: [String]

@@ -68,6 +68,7 @@ public final class MemoryLog: LogStore {
     private var commits: [(first: Offset, bytes: [UInt8])] = []
     private var position: LogPosition
 
+    /// An empty log.
     public init(name: String, ledger: Bytes16, shard: ShardID) {
         self.name = name
         seed = Hashing.seed(ledger: ledger, shard: shard)

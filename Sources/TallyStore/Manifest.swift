@@ -9,12 +9,15 @@ public import TallyCore
 public struct Manifest: Equatable, Sendable {
     /// The ledger's name, for people.
     public var name: String
+    /// The ledger's id: part of every shard's seed.
     public var id: Bytes16
     /// The program that made it; empty when unknown.
     public var program: String
+    /// Its shards and their names.
     public var shards: ShardDirectory
     /// Channels are ordered unless they stand in `unordered`.
     public var isOrdered = true
+    /// Channels that differ from `isOrdered`.
     public var unordered: Set<Channel> = []
     /// False: recorded from a one-way system; a receipt settles a message.
     public var hasAnswers = true
@@ -26,9 +29,11 @@ public struct Manifest: Equatable, Sendable {
     /// What part of a shard's log there is, in offsets; absent: the whole log.
     public var windows: [ShardID: ClosedRange<UInt64>] = [:]
 
+    /// The name of its file in the ledger.
     public static let fileName = "ledger.json"
     static let version = 1
 
+    /// The manifest of a new ledger: ordered channels, with answers, native, not sealed.
     public init(name: String, id: Bytes16, program: String, shards: ShardDirectory) {
         self.name = name
         self.id = id
@@ -36,6 +41,7 @@ public struct Manifest: Equatable, Sendable {
         self.shards = shards
     }
 
+    /// What of it the messaging fold depends on.
     public var rules: MessagingState.Rules {
         MessagingState.Rules(
             answers: hasAnswers, native: isNative, ordered: isOrdered, unordered: unordered)
@@ -67,6 +73,7 @@ public struct Manifest: Equatable, Sendable {
         json.endArray()
     }
 
+    /// Its bytes: one JSON object and a newline.
     public func encoded() -> [UInt8] {
         var json = JSONText()
         json.beginObject()

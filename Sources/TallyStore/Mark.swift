@@ -11,7 +11,7 @@ public import TallyCore
 /// What was last released, beside the log: a log cut back to an older valid state looks whole, and
 /// this is what shows that it is not.
 ///
-/// The file has two slots of 128 bytes at 0 and 512, written in turn, so that one of them is whole
+/// The file has two slots of 84 bytes at 0 and 512, written in turn, so that one of them is whole
 /// whatever happens. A slot, integers little-endian:
 ///
 ///      0   4  magic "TLMK"
@@ -24,14 +24,19 @@ public import TallyCore
 ///     72   8  1 when the session was closed in good order, else 0
 ///     80   4  CRC-32C of the bytes 0..<80
 ///
-/// A slot is valid if and only if magic, version and checksum are right. The file holds no truth: when it
-/// is missing, that is said, and it is made anew.
+/// A slot is valid if and only if magic, version and checksum are right, the timestamp is below 2^63, and
+/// the word at 72 is 0 or 1. The file holds no truth: when it is missing, that is said, and it is made
+/// anew.
 public struct Mark: Equatable, Sendable {
+    /// The end of the last released commit.
     public var position: LogPosition
+    /// The epoch of the session that released it.
     public var epoch: Epoch
+    /// Whether that session was closed in good order.
     public var isClean: Bool
     var counter: UInt64
 
+    /// What was released.
     public init(position: LogPosition, epoch: Epoch, isClean: Bool) {
         self.position = position
         self.epoch = epoch
@@ -91,6 +96,7 @@ public final class MarkFile {
     private let descriptor: Int32
     private var counter: UInt64
 
+    /// Opens the file at a path, or makes it.
     public init(_ path: String) throws(StoreError) {
         self.path = path
         counter = Mark.read(path)?.counter ?? 0
@@ -102,7 +108,9 @@ public final class MarkFile {
 
     /// Writes the mark to the slot that is not the newest one.
     ///
-    /// - Parameter isFlushed: Whether to wait until it is on the disk.
+    /// - Parameters:
+    ///   - mark: What was released.
+    ///   - isFlushed: Whether to wait until it is on the disk.
     public func write(_ mark: Mark, isFlushed: Bool) throws(StoreError) {
         counter += 1
         var mark = mark

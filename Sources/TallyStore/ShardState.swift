@@ -2,12 +2,17 @@ public import TallyCore
 
 /// A shard's state: the fold of its log up to a position.
 public struct ShardState<P: Program>: Sendable {
+    /// What the program may know about the shard.
     public let context: ShardContext
+    /// The protocol's part.
     public internal(set) var messaging: MessagingState
+    /// The program's part.
     public internal(set) var application: P.State
     /// The commit boundary up to which the log was folded (inside a commit: the boundary before it).
     public internal(set) var position: LogPosition
+    /// Events folded.
     public internal(set) var eventCount: UInt64 = 0
+    /// Commits folded.
     public internal(set) var commitCount: UInt64 = 0
     /// Where the log begins: at 1, or at the lower end of the window that an import holds.
     private let first: Offset
@@ -26,6 +31,7 @@ public struct ShardState<P: Program>: Sendable {
 
     /// Where a fold stops.
     public enum Limit: Equatable, Sendable {
+        /// Nowhere before the end.
         case end
         /// Through this event, inside a commit too.
         case offset(Offset)
@@ -43,6 +49,8 @@ public struct ShardState<P: Program>: Sendable {
     /// Folds a log on from where this state stands.
     ///
     /// - Parameters:
+    ///   - log: The shard's log.
+    ///   - limit: Where to stop.
     ///   - checksChain: Whether each commit's previous head is compared with the hash of the commit
     ///     before; costs one SHA-256 over all bytes.
     ///   - progress: Called now and then with the number of events folded so far.

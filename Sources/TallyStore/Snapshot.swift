@@ -67,6 +67,10 @@ public enum Snapshot {
     /// The newest snapshot that counts.
     ///
     /// - Parameters:
+    ///   - program: The program whose state it holds.
+    ///   - ledger: The ledger.
+    ///   - shard: The shard.
+    ///   - log: The shard's log, whose head is compared.
     ///   - end: Snapshots behind this offset are left alone.
     ///   - skipped: Told why a snapshot was passed over, one line each.
     public static func newest<P: Program>(

@@ -3,6 +3,7 @@
 ///
 /// Two errors are equal when their codes are equal.
 public struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What kind of failure; stable.
     public enum Code: String, Sendable {
         /// The directory holds no ledger.
         case notALedger
@@ -38,9 +39,12 @@ public struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case unknownOutcome
     }
 
+    /// What kind of failure.
     public var code: Code
+    /// One line: what, where, what to do next.
     public var text: String
 
+    /// Makes an error of a code and a line.
     public init(_ code: Code, _ text: String) {
         self.code = code
         self.text = text
