@@ -12,6 +12,18 @@ public struct AuditEvent: Equatable, Sendable {
     /// The head of its commit, when it is the commit's last event.
     public var head: Digest?
 
+    /// Copies an event out of its commit.
+    init(_ view: EventView, of commit: CommitView, in shard: ShardID) {
+        self.shard = shard
+        offset = view.offset
+        record = LogRecord(
+            event: view.event, timestamp: commit.timestamp, payload: view.payload,
+            result: view.result)
+        epoch = commit.epoch
+        self.commit = commit.firstOffset
+        head = view.offset == commit.lastOffset ? commit.head : nil
+    }
+
     public var isLastOfCommit: Bool { head != nil }
     public var event: Event { record.event }
     public var evidence: Evidence { Evidence(shard, offset) }
@@ -110,7 +122,14 @@ public struct EventQuery: Sendable {
         while true {
             var best: EventCursor?
             for cursor in cursors {
-                if cursor.isEmpty, !cursor.isDone { try audit.reading { cursor.refill() } }
+                if cursor.isEmpty, !cursor.isDone {
+                    // A pass that is repeated begins where it began.
+                    let place = cursor.place
+                    try audit.reading {
+                        cursor.place = place
+                        cursor.refill()
+                    }
+                }
                 guard let head = cursor.head else { continue }
                 guard let known = best?.head else {
                     best = cursor
@@ -196,6 +215,23 @@ private final class EventCursor {
         isDone = high < low
     }
 
+    /// Where the next page begins, and whether there is one.
+    var place: Place {
+        get { Place(low: low, high: high, isDone: isDone, problem: problem) }
+        set {
+            (low, high, isDone, problem) = (
+                newValue.low, newValue.high, newValue.isDone, newValue.problem
+            )
+        }
+    }
+
+    struct Place {
+        fileprivate var low: Offset
+        fileprivate var high: Offset
+        fileprivate var isDone: Bool
+        fileprivate var problem: StoreError?
+    }
+
     var isEmpty: Bool { index == buffer.count }
     var head: AuditEvent? { isEmpty ? nil : buffer[index] }
 
@@ -256,20 +292,11 @@ private final class EventCursor {
     }
 
     private func take(_ commit: CommitView, _ first: Offset, _ last: Offset) {
-        var head: Digest?
         commit.forEach { view in
             guard view.offset >= first, view.offset <= last, query.matches(view, in: shard) else {
                 return
             }
-            if view.offset == commit.lastOffset { head = commit.head }
-            buffer.append(
-                AuditEvent(
-                    shard: shard, offset: view.offset,
-                    record: LogRecord(
-                        event: view.event, timestamp: commit.timestamp, payload: view.payload,
-                        result: view.result),
-                    epoch: commit.epoch, commit: commit.firstOffset,
-                    head: view.offset == commit.lastOffset ? head : nil))
+            buffer.append(AuditEvent(view, of: commit, in: shard))
         }
     }
 }
