@@ -217,6 +217,11 @@ public final class AuditLedger {
         return numbers
     }
 
+    /// Opens a log again with a slot when it has none and a writer runs now.
+    func takeSlot(_ shard: ShardID) {
+        if let ledger, !self[shard].isLive { _ = reopen(shard, ledger) }
+    }
+
     /// Opens a log again with a slot.
     ///
     /// - Returns: False when that is not possible; the log at hand stays.

@@ -136,7 +136,14 @@ public struct EventQuery: Sendable {
         while true {
             var best: EventCursor?
             for cursor in cursors {
-                if cursor.isEmpty, !cursor.isDone { try audit.reading { cursor.refill() } }
+                if cursor.isEmpty, !cursor.isDone {
+                    // A pass that is repeated begins where it began.
+                    let place = cursor.place
+                    try audit.reading {
+                        cursor.place = place
+                        cursor.refill()
+                    }
+                }
                 guard let head = cursor.head else { continue }
                 guard let known = best?.head else {
                     best = cursor
@@ -220,6 +227,23 @@ private final class EventCursor {
             high = last
         }
         isDone = high < low
+    }
+
+    /// Where the next page begins, and whether there is one.
+    var place: Place {
+        get { Place(low: low, high: high, isDone: isDone, problem: problem) }
+        set {
+            (low, high, isDone, problem) = (
+                newValue.low, newValue.high, newValue.isDone, newValue.problem
+            )
+        }
+    }
+
+    struct Place {
+        fileprivate var low: Offset
+        fileprivate var high: Offset
+        fileprivate var isDone: Bool
+        fileprivate var problem: StoreError?
     }
 
     var isEmpty: Bool { index == buffer.count }

@@ -1,7 +1,7 @@
 public import TallyCore
 public import TallyStore
 
-/// The life of one message: both halves, step by step.
+/// The life of one message: both halves, step by step, and its place among causes and consequences.
 public struct Trace: Sendable {
     /// One event, and how long after the one before it.
     public struct Step: Equatable, Sendable {
@@ -38,20 +38,24 @@ public struct Trace: Sendable {
     public var orphan: Orphan?
     /// What the halves say that is no plain orphan.
     public var findings: [HalfFinding]
-    /// Shards of the channel that could not be read.
+    /// What led to the message, and all that came of it.
+    public var tree: CausalTree
+    /// Shards that could not be read, of the channel and of every message in the tree.
     public var problems: [(shard: ShardID, problem: StoreError)]
 
     /// Follows a message.
     ///
-    /// - Complexity: O(events) of its two shards.
+    /// - Complexity: Each log is read a fixed number of times, whatever the size of the tree; an
+    ///   import's as often as the tree is deep.
     public init(
-        _ message: MessageName, _ audit: AuditLedger, at cut: Cut? = nil
+        _ message: MessageName, _ audit: AuditLedger, at cut: Cut? = nil,
+        bounds: CausalTree.Bounds = CausalTree.Bounds()
     ) throws {
         let cut = cut ?? audit.cut
         var query = EventQuery()
         query.message = message
         var events: [AuditEvent] = []
-        problems = try query.run(audit, at: cut) {
+        var problems = try query.run(audit, at: cut) {
             events.append($0)
             return true
         }
@@ -59,7 +63,7 @@ public struct Trace: Sendable {
         var previous: Timestamp?
         steps = events.map { event in
             let time = event.record.timestamp
-            let since = previous.map { Int64(time.rawValue) - Int64($0.rawValue) }
+            let since = previous.map { Int64(bitPattern: time.rawValue &- $0.rawValue) }
             previous = time
             return Step(event: event, sincePrevious: since)
         }
@@ -70,18 +74,41 @@ public struct Trace: Sendable {
             try events.first { $0.event.kind == .received }.map { received in
                 try Self.consequences(of: received, audit, cut)
             } ?? []
-        let found = try Self.classify(message, audit, cut, problems.map(\.shard))
-        orphan = found.orphan
-        findings = found.findings
+        var tree = CausalTree()
+        var unreadable: [ShardID: StoreError] = [:]
+        if let event = Self.start(of: events) {
+            (tree, unreadable) = try CausalTree.grown(from: event, message, audit, cut, bounds)
+        }
+        for problem in problems { unreadable[problem.shard] = problem.problem }
+        let ends = Set(tree.messages + [message]).reduce(into: Set<ShardID>()) { shards, name in
+            shards.formUnion([name.channel.origin, name.channel.destination])
+        }
+        problems = unreadable.filter { ends.contains($0.key) }.sorted { $0.key < $1.key }
+            .map { ($0.key, $0.value) }
+        let found = try Self.classify(
+            tree.unsettled.union([message]), audit, cut, Array(unreadable.keys))
+        tree.markOpen(found)
+        self.tree = tree
+        self.problems = problems
+        orphan = found[message]?.orphan
+        findings = found[message]?.findings ?? []
         if events.isEmpty {
             verdict = .notFound
-        } else if let finding = found.findings.first {
+        } else if let finding = findings.first {
             verdict = .remarkable(finding.class)
-        } else if let orphan = found.orphan {
+        } else if let orphan {
             verdict = .orphan(orphan.class)
         } else {
             verdict = .settled
         }
+    }
+
+    /// Where a message's story begins, as far as the logs go.
+    private static func start(of events: [AuditEvent]) -> AuditEvent? {
+        for kind in [EventKind.sent, .received, .answered] {
+            if let event = events.first(where: { $0.event.kind == kind }) { return event }
+        }
+        return events.first
     }
 
     private static func event(
@@ -120,23 +147,23 @@ public struct Trace: Sendable {
         return found
     }
 
+    /// Classifies messages from all that both logs say of them.
     private static func classify(
-        _ message: MessageName, _ audit: AuditLedger, _ cut: Cut, _ unreadable: [ShardID]
-    ) throws -> Classification {
+        _ messages: Set<MessageName>, _ audit: AuditLedger, _ cut: Cut, _ unreadable: [ShardID]
+    ) throws -> [MessageName: Classification] {
         try audit.reading {
             var context = JoinContext(answers: audit.manifest.hasAnswers, cut: cut)
             context.windows = Set(audit.manifest.windows.keys)
             context.unreadable = Set(unreadable)
-            var history = MessageHistory(message)
-            let ends =
-                message.channel.origin == message.channel.destination
-                ? [message.channel.origin] : [message.channel.origin, message.channel.destination]
+            let ends = messages.reduce(into: Set<ShardID>()) { shards, name in
+                shards.formUnion([name.channel.origin, name.channel.destination])
+            }
             var halves: [HalfEvent] = []
-            for shard in ends {
+            for shard in ends.sorted() where audit.directory.contains(shard) {
                 guard let log = audit[shard].log else { continue }
                 let reader = HalfReader(
                     shard, log, through: cut.through(shard), shardCount: audit.shards.count,
-                    comparesBytes: true, only: [message])
+                    comparesBytes: true, only: messages)
                 while !reader.isDone {
                     reader.refill()
                     while !reader.isEmpty { halves.append(reader.take()) }
@@ -144,8 +171,11 @@ public struct Trace: Sendable {
                 if !reader.losses.isEmpty { context.losses[shard] = reader.losses }
             }
             halves.sort { ($0.time, $0.shard, $0.offset) < ($1.time, $1.shard, $1.offset) }
-            halves.forEach { history.add($0) }
-            return history.classify(context)
+            var histories: [MessageName: MessageHistory] = [:]
+            for half in halves {
+                histories[half.name, default: MessageHistory(half.name)].add(half)
+            }
+            return histories.mapValues { $0.classify(context) }
         }
     }
 }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
@@ -13,10 +14,31 @@ internal import Foundation
 package enum Console {
     package static let isOutputTerminal = isatty(STDOUT_FILENO) == 1
     package static let isErrorTerminal = isatty(STDERR_FILENO) == 1
-    package static let hasColor: Bool = {
+    private static let refusesColor = Atomic<Bool>(false)
+    private static let environmentHasColor: Bool = {
         let environment = ProcessInfo.processInfo.environment
-        let refused = environment["NO_COLOR"].map { !$0.isEmpty } ?? false
-        return isOutputTerminal && !refused && environment["TERM"] != "dumb"
+        func says(_ name: String) -> Bool { environment[name].map { !$0.isEmpty } ?? false }
+        if says("NO_COLOR") { return false }
+        if says("CLICOLOR_FORCE"), environment["CLICOLOR_FORCE"] != "0" { return true }
+        return isOutputTerminal && environment["TERM"] != "dumb"
+    }()
+
+    /// Whether results are coloured: on a terminal, unless `--no-color`, `NO_COLOR` or `TERM=dumb`
+    /// say no; elsewhere only when `CLICOLOR_FORCE` says so.
+    package static var hasColor: Bool {
+        environmentHasColor && !refusesColor.load(ordering: .relaxed)
+    }
+
+    /// `--no-color`: from here on nothing is coloured.
+    package static func refuseColor() { refusesColor.store(true, ordering: .relaxed) }
+
+    /// Whether results may hold characters beyond ASCII for drawing: a terminal that reads UTF-8.
+    package static let drawsBoxes: Bool = {
+        let environment = ProcessInfo.processInfo.environment
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"]
+        let locale = names.lazy.compactMap { environment[$0] }.first { !$0.isEmpty } ?? ""
+        let isUTF8 = locale.uppercased().replacing("-", with: "").hasSuffix("UTF8")
+        return isOutputTerminal && isUTF8 && environment["TERM"] != "dumb"
     }()
 
     /// Writes bytes to a descriptor; ends the process quietly when nobody reads them any more.
@@ -35,7 +57,13 @@ package enum Console {
     }
 
     package static func note(_ text: String) {
-        write(Array((text + "\n").utf8), to: STDERR_FILENO)
+        // While a pager has the terminal, messages go where the results go, in their order.
+        if isErrorTerminal, Pager.isOn {
+            fflush(nil)
+            write(Array((text + "\n").utf8), to: STDOUT_FILENO)
+        } else {
+            write(Array((text + "\n").utf8), to: STDERR_FILENO)
+        }
     }
 
     /// Says what could not be read; the text says why and what to do.

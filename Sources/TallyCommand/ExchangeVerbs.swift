@@ -14,6 +14,7 @@ struct Export<P: Program>: ParsableCommand {
     }
 
     @OptionGroup var ledger: LedgerArgument
+    @OptionGroup var display: DisplayOptions
     @Option(
         name: [.customShort("o"), .customLong("output")], help: "A file instead of standard output."
     )

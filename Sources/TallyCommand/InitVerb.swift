@@ -30,6 +30,8 @@ struct Init<P: Program>: ParsableCommand {
     @Option(help: "Channels that need no order, like a/b, with commas between them.")
     var unordered: String?
 
+    @OptionGroup var display: DisplayOptions
+
     func run() throws {
         let names = shards.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
         guard let directory = ShardDirectory(names) else {

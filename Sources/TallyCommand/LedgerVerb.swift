@@ -13,6 +13,7 @@ protocol LedgerVerb: ParsableCommand {
 extension LedgerVerb {
     mutating func run() throws {
         let opened = try Ledger(ledger.directory)
+        if let paged = self as? any PagedVerb, paged.isPaged { Pager.start() }
         if opened.manifest.program == P.name, !P.name.isEmpty {
             try run(opened, as: P.self)
         } else {
@@ -43,6 +44,18 @@ package struct JSONFlag: ParsableArguments {
     package init() {}
     @Flag(name: .customLong("json"), help: "Print JSON instead of text.")
     package var isOn = false
+    @OptionGroup var display: DisplayOptions
+}
+
+/// How results are shown, the same for every verb: a verb has it by its ``JSONFlag``, or by itself.
+package struct DisplayOptions: ParsableArguments {
+    package init() {}
+    @Flag(help: "No colour, whatever the terminal and the environment say.")
+    package var noColor = false
+    @Flag(help: "No pager, however long the output.")
+    package var noPager = false
+
+    package func validate() { if noColor { Console.refuseColor() } }
 }
 
 extension Ledger {

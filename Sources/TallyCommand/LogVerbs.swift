@@ -12,6 +12,12 @@ struct Log<P: Program>: LedgerVerb {
                   tally log DIR --shard trades-0 --kind sent --kind acknowledged --limit 20
                   tally log DIR --message trades-0/collateral-1/42
                   tally log DIR --since -5m --reverse --json
+                  tally log DIR --follow --kind acknowledged
+
+                --follow prints what there is by the filters (without any, the last 10 events; with \
+                --limit, the last so many) and then every event as it is appended, until Ctrl-C. \
+                Shards are merged by time: an event waits for the shards that are being written to \
+                pass its time, but no longer than 500 ms.
                 """)
     }
 
@@ -36,7 +42,16 @@ struct Log<P: Program>: LedgerVerb {
     var limit: Int?
     @Flag(help: "The latest first.")
     var reverse = false
+    @Flag(name: .shortAndLong, help: "Go on with every event as it is appended.")
+    var follow = false
     @OptionGroup var json: JSONFlag
+
+    func validate() throws {
+        if follow, reverse || until != nil {
+            throw ValidationError(
+                "--follow goes on with what comes; leave out \(reverse ? "--reverse" : "--until").")
+        }
+    }
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let query = try query(ledger)
@@ -46,17 +61,29 @@ struct Log<P: Program>: LedgerVerb {
         timed.until = try time(until, audit)
         var output = Output()
         let directory = ledger.shards
-        let problems = try timed.run(audit) { event in
+        func write(_ event: AuditEvent, _ output: inout Output) {
             if json.isOn {
                 output.raw(event.interchange(directory))
             } else {
                 output.line(event.text(directory, program))
             }
+        }
+        if follow {
+            try Following(query: timed, hasFilters: hasFilters).run(ledger, audit, write)
+            return
+        }
+        let problems = try timed.run(audit) { event in
+            write(event, &output)
             return true
         }
         output.flush()
         for (_, problem) in problems { Console.notRead(problem.text) }
         if !problems.isEmpty { throw Exit.partial }
+    }
+
+    private var hasFilters: Bool {
+        shard != nil || !kinds.isEmpty || peer != nil || message != nil || since != nil
+            || from != nil || through != nil
     }
 
     private func query(_ ledger: Ledger) throws -> EventQuery {
@@ -214,120 +241,5 @@ extension AuditEvent {
         case .witnessed, .intervened: "peerNonce"
         default: "nonce"
         }
-    }
-}
-
-/// `tally trace`
-struct TraceVerb<P: Program>: LedgerVerb {
-    static var configuration: CommandConfiguration {
-        CommandConfiguration(
-            commandName: "trace",
-            abstract: "Both halves of a message, with the time between steps.",
-            discussion: "  tally trace DIR trades-0/collateral-1/42")
-    }
-
-    @OptionGroup var ledger: LedgerArgument
-    @Argument(help: "The message: origin/destination/sequence.")
-    var message: String
-    @OptionGroup var at: AtOption
-    @OptionGroup var json: JSONFlag
-
-    func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
-        let name = try ledger.message(named: message)
-        let audit = AuditLedger(ledger)
-        let trace = try Trace(name, audit, at: try at.cut(of: audit))
-        if case .notFound = trace.verdict, trace.problems.isEmpty {
-            throw UsageError(
-                "\(message) was never sent or received, as far as the logs go; to see what was: "
-                    + "tally log \(ledger.directory) --kind sent --kind received")
-        }
-        if json.isOn { printJSON(trace, ledger) } else { printText(trace, ledger, program) }
-        for (_, problem) in trace.problems { Console.notRead(problem.text) }
-        if !trace.problems.isEmpty { throw Exit.partial }
-    }
-
-    private func verdict(_ trace: Trace) -> String {
-        switch trace.verdict {
-        case .settled: "settled"
-        case .orphan(let orphan): orphan.rawValue
-        case .remarkable(let half): half.rawValue
-        case .notFound: "not found"
-        }
-    }
-
-    private func printText<Q: Program>(_ trace: Trace, _ ledger: Ledger, _ program: Q.Type) {
-        let directory = ledger.shards
-        let word = verdict(trace)
-        let style: Console.Style = word == "settled" ? .green : .yellow
-        print(
-            Console.styled(directory.text(trace.message), .bold) + "  "
-                + Console.styled(word, style))
-        if let cause = trace.cause {
-            print("  because of  " + cause.text(directory, program))
-        }
-        var table = TextTable(["", "after", "event", "kind", ""], right: [1])
-        for step in trace.steps {
-            let side = step.event.shard == trace.message.channel.origin ? "sender" : "receiver"
-            let since = step.sincePrevious.map { since in
-                (since < 0 ? "-" : "+") + readable(nanoseconds: since.magnitude)
-            }
-            table.add([
-                side, since ?? step.event.record.timestamp.description,
-                directory.address(step.event.shard, step.event.offset),
-                step.event.event.kind.name,
-                detail(step.event, directory, program),
-            ])
-        }
-        for line in table.lines.dropFirst() { print("  " + line) }
-        for event in trace.consequences
-        where event.event.kind == .sent || event.event.kind == .noted {
-            print("  led to      " + event.text(directory, program))
-        }
-    }
-
-    private func detail<Q: Program>(
-        _ event: AuditEvent, _ directory: ShardDirectory, _ program: Q.Type
-    ) -> String {
-        var name = event.message.map { directory.text($0) } ?? ""
-        let subject = event.subject(directory, program)
-        // A range of messages need not begin with the one that is traced.
-        if event.event.through != event.event.sequence, let slash = name.lastIndex(of: "/"),
-            event.event.kind == .reemitted
-        {
-            name = String(name[...slash])
-        }
-        return subject.hasPrefix(name) ? String(subject.dropFirst(name.count)).trimmed : subject
-    }
-
-    private func printJSON(_ trace: Trace, _ ledger: Ledger) {
-        let directory = ledger.shards
-        var json = JSONText()
-        json.beginObject()
-        json.field("message", directory.text(trace.message))
-        json.field("verdict", verdict(trace))
-        if let cause = trace.cause {
-            json.field("cause", directory.address(cause.shard, cause.offset))
-        }
-        json.beginArray("steps")
-        for step in trace.steps {
-            json.beginObject()
-            json.field("event", directory.address(step.event.shard, step.event.offset))
-            json.field("kind", step.event.event.kind.name)
-            json.field("time", step.event.record.timestamp.description)
-            if step.event.event.outcome != .none {
-                json.field("outcome", step.event.event.outcome.name)
-            }
-            if let since = step.sincePrevious { json.field("afterNanoseconds", Int(since)) }
-            json.endObject()
-        }
-        json.endArray()
-        json.beginArray("consequences")
-        for event in trace.consequences {
-            json.field(nil, directory.address(event.shard, event.offset))
-        }
-        json.endArray()
-        json.endObject()
-        json.endLine()
-        json.printed()
     }
 }

@@ -25,6 +25,7 @@ struct RecoverPlan<P: Program>: LedgerVerb {
     }
 
     @OptionGroup var ledger: LedgerArgument
+    @OptionGroup var display: DisplayOptions
     @Option(name: [.customShort("o"), .customLong("output")], help: "The plan's file.")
     var output: String
 
@@ -134,6 +135,7 @@ struct RecoverForce<P: Program>: LedgerVerb {
     @Argument(help: "The message: origin/destination/sequence.")
     var message: String
     @OptionGroup var reason: ReasonOption
+    @OptionGroup var display: DisplayOptions
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let name = try ledger.message(named: message)
@@ -163,6 +165,7 @@ struct RecoverAccept<P: Program>: LedgerVerb {
     @Argument(help: "The shard.")
     var shard: String
     @OptionGroup var reason: ReasonOption
+    @OptionGroup var display: DisplayOptions
 
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let id = try ledger.shard(named: shard)

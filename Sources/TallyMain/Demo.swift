@@ -25,6 +25,8 @@ struct Demo: AsyncParsableCommand {
     @Option(help: "How many trades to request in all.")
     var trades = 20_000
 
+    @OptionGroup var display: DisplayOptions
+
     func validate() throws {
         guard trades >= 100 else { throw ValidationError("--trades is at least 100.") }
     }

@@ -101,6 +101,8 @@ struct VenueCheck: ParsableCommand {
     @Argument(help: "The file of released lines.")
     var released: String
 
+    @OptionGroup var display: DisplayOptions
+
     func run() throws {
         let check = try ReleasedCheck(released, Ledger(directory))
         print(check.text)
