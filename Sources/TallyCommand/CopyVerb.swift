@@ -51,7 +51,8 @@ struct CopyVerb<P: Program>: ParsableCommand {
         progress.finish()
         if json.isOn { printJSON(made, source) } else { printText(made, source) }
         for conflict in made.behindMark {
-            Console.note("the copy shares this with its source: \(Console.escaped(conflict.text))")
+            let text = Console.escaped(conflict.text, max: 2000)
+            Console.note("the copy shares this with its source: \(text)")
         }
         if made.ledger == nil || !made.behindMark.isEmpty { throw Exit.findings }
         if let report = made.report, report.isPartial || !report.isClean { throw Exit.partial }
@@ -68,7 +69,8 @@ struct CopyVerb<P: Program>: ParsableCommand {
         }
         for line in table.lines { print(line) }
         for finding in made.report?.findings ?? [] {
-            print("\(Console.styled(finding.code, .red))  \(Console.escaped(finding.text))")
+            let text = Console.escaped(finding.text, max: 500)
+            print("\(Console.styled(finding.code, .red))  \(text)")
         }
         for text in made.report?.notChecked ?? [] {
             print("not checked: \(Console.escaped(text, max: 500))")

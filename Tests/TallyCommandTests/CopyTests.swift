@@ -139,15 +139,18 @@ struct CopyTests {
         try Mistake(
             "copy good new", 3, "collateral-0 is damaged", "nothing was copied", "tally verify good"
         ).expectRefused(in: scratch)
-        // Pages that are whole, and one commit that is not: found as it passes.
+        // Pages that are whole, and a first commit that is not: found as it passes.
         var changed = whole
         var rest = whole.startIndex..<whole.endIndex
         while let commit = whole.range(of: Data("TLLY".utf8), in: rest) {
-            changed[commit.lowerBound + 60] ^= 1
+            let isFirst = whole[(commit.lowerBound + 16)..<(commit.lowerBound + 24)]
+                .elementsEqual([1, 0, 0, 0, 0, 0, 0, 0])
+            if isFirst { changed[commit.lowerBound + 60] ^= 1 }
             rest = commit.upperBound..<whole.endIndex
         }
+        #expect(changed != whole)
         try changed.write(to: URL(fileURLWithPath: scratch(path)))
-        try Mistake("copy good new", 3, "collateral-0@", "tally verify").expectRefused(in: scratch)
+        try Mistake("copy good new", 3, "collateral-0@1: ", "tally verify").expectRefused(in: scratch)
         expectNothingLeft(in: scratch)
     }
 
