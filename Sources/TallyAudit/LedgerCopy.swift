@@ -127,7 +127,8 @@ public struct LedgerCopy: Sendable {
                 throw StoreError(
                     .damaged,
                     "the log of \(shard.name) has another head at"
-                        + " \(shard.name)@\(end.offset.rawValue) than it had; run: tally verify DIR")
+                        + " \(shard.name)@\(end.offset.rawValue) than it had; run: tally verify DIR"
+                )
             }
         }
         try copied.finish()

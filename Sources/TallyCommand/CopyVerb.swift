@@ -59,7 +59,8 @@ struct CopyVerb<P: Program>: ParsableCommand {
     }
 
     private func printText(_ made: LedgerCopy, _ source: Ledger) {
-        var table = TextTable(["shard", "events", "commits", "last commit", "head"], right: [1, 2])
+        var table = TextTable(
+            ["shard", "events", "commits", "last commit", "head"], right: [1, 2])
         for shard in made.shards {
             table.add([
                 source.shards.name(of: shard.shard), String(shard.events), String(shard.commits),
@@ -76,7 +77,8 @@ struct CopyVerb<P: Program>: ParsableCommand {
             print("not checked: \(Console.escaped(text, max: 500))")
         }
         guard made.ledger != nil else {
-            print("The copy did not verify and was removed; the disk or the memory may be at fault")
+            print(
+                "The copy did not verify and was removed; the disk or the memory may be at fault")
             return
         }
         print(

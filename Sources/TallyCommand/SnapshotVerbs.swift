@@ -58,7 +58,8 @@ struct SnapshotCreate<P: Program>: LedgerVerb {
             let name = ledger.manifest.program
             throw UsageError(
                 "a snapshot is a fold of the ledger's program, "
-                    + (name.isEmpty ? "and this ledger names none" : "and \(name) is not in this tool"))
+                    + (name.isEmpty
+                        ? "and this ledger names none" : "and \(name) is not in this tool"))
         }
         let wanted = try shard.shards(of: ledger)
         let audit = AuditLedger(ledger)

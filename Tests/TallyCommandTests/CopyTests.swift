@@ -27,7 +27,8 @@ struct CopyTests {
         let before = scratch.bytes("ledger")
         let printed = try scratch.clean("copy", "ledger", "new")
         #expect(printed.lines.last?.hasPrefix("Copied ") == true)
-        #expect(printed.lines.last?.hasSuffix("sealed against writing; verified through chain") == true)
+        let end = "sealed against writing; verified through chain"
+        #expect(printed.lines.last?.hasSuffix(end) == true)
         #expect(changes(before, scratch.bytes("ledger")) == [])
         expectNothingLeft(in: scratch)
         let lines = try scratch.clean("export", "ledger").output
@@ -150,11 +151,12 @@ struct CopyTests {
         }
         #expect(changed != whole)
         try changed.write(to: URL(fileURLWithPath: scratch(path)))
-        try Mistake("copy good new", 3, "collateral-0@1: ", "tally verify").expectRefused(in: scratch)
+        try Mistake("copy good new", 3, "collateral-0@1: ", "tally verify").expectRefused(
+            in: scratch)
         expectNothingLeft(in: scratch)
     }
 
-    @Test("a disk with too little room is refused before anything is written, with the bytes needed")
+    @Test("a disk with too little room is refused before anything is written, with the need")
     func noRoom() throws {
         let scratch = try Scratch()
         try scratch.clean("venue", "run", "ledger", "--trades", "300")

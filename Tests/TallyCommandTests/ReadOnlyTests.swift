@@ -102,7 +102,8 @@ struct ReadOnlyTests {
         try setModes(directories: 0o755, files: 0o644)
         for shard in ["trades-0", "trades-1", "collateral-0", "collateral-1"] {
             try FileManager.default.setAttributes(
-                [.posixPermissions: writerMode], ofItemAtPath: scratch("ledger/shards/\(shard)/writer"))
+                [.posixPermissions: writerMode],
+                ofItemAtPath: scratch("ledger/shards/\(shard)/writer"))
         }
         for verb in ["info ledger", "verify ledger", "replay ledger"] {
             let outcome = try Tally.Running(arguments(verb), in: scratch.path, as: Self.nobody)
@@ -110,7 +111,8 @@ struct ReadOnlyTests {
             #expect(outcome.status == 4, "\(verb): \(outcome.output) \(outcome.error)")
             #expect((outcome.error + outcome.output).contains("lock.mdb"), "\(outcome.error)")
         }
-        let export = try Tally.Running(["export", "ledger"], in: scratch.path, as: Self.nobody).wait()
+        let export = try Tally.Running(["export", "ledger"], in: scratch.path, as: Self.nobody)
+            .wait()
         #expect(export.status == 3)
         #expect(export.output.isEmpty)
         #expect(export.error.contains("tally copy"), "\(export.error)")

@@ -20,10 +20,12 @@ struct SnapshotVerbTests {
     func life() throws {
         #expect(try scratch.clean("snapshot", "list", "ledger").output == "No snapshots.\n")
         let made = try scratch.clean("snapshot", "create", "ledger", "--json").jsonLines
-        #expect(made.map(\.keys) == Array(repeating: ["shard", "offset", "head", "made"], count: 4))
+        #expect(
+            made.map(\.keys) == Array(repeating: ["shard", "offset", "head", "made"], count: 4))
         let info = try scratch.clean("info", "ledger", "--json").json["shards"]?.items ?? []
-        #expect(made.map { [$0["shard"], $0["offset"], $0["head"]] }
-            == info.map { [$0["shard"], $0["offset"], $0["head"]] })
+        #expect(
+            made.map { [$0["shard"], $0["offset"], $0["head"]] }
+                == info.map { [$0["shard"], $0["offset"], $0["head"]] })
         #expect(made.allSatisfy { $0["made"]?.truth == true })
         let again = try scratch.clean("snapshot", "create", "ledger")
         #expect(again.lines.allSatisfy { $0.hasSuffix("there is a snapshot already") })
