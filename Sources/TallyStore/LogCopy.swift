@@ -60,10 +60,12 @@ package final class LogCopy {
         }
     }
 
-    /// Commits read and not written yet.
+    /// Commits read and not written yet: whoever reads again begins behind what was written.
     private struct Part {
         var bytes: [UInt8] = []
         var commits: [(key: UInt64, end: Int)] = []
+        var events: UInt64 = 0
+        var end: LogPosition
     }
 
     /// Copies on from where this log ends.
@@ -74,10 +76,11 @@ package final class LogCopy {
     package func append(
         from source: some LogReading, through last: Offset, progress: (UInt64) throws -> Void
     ) throws {
-        var part = Part()
+        var part = Part(end: end)
         while end.offset < last {
             part.bytes.removeAll(keepingCapacity: true)
             part.commits.removeAll(keepingCapacity: true)
+            part.events = 0
             try read(source, through: last, into: &part)
             guard !part.commits.isEmpty else {
                 throw StoreError(
@@ -90,6 +93,9 @@ package final class LogCopy {
             } catch {
                 throw Self.failure(error, name)
             }
+            end = part.end
+            events += part.events
+            commits += UInt64(part.commits.count)
             try progress(events)
         }
     }
@@ -97,17 +103,16 @@ package final class LogCopy {
     private func read(
         _ source: some LogReading, through last: Offset, into part: inout Part
     ) throws {
-        let next = end.offset == .none ? first : Offset(end.offset.rawValue + 1)
-        try source.forEachCommit(from: next) { commit in
+        try source.forEachCommit(from: next(behind: end)) { commit in
             guard commit.firstOffset <= last else { return false }
-            let expected = end.offset == .none ? first : Offset(end.offset.rawValue + 1)
-            let place = "\(name)@\(expected.rawValue)"
-            guard commit.firstOffset == expected, commit.timestamp > end.timestamp,
-                commit.previousHead == end.head, commit.lastOffset <= last
+            let next = next(behind: part.end)
+            guard commit.firstOffset == next, commit.timestamp > part.end.timestamp,
+                commit.previousHead == part.end.head, commit.lastOffset <= last
             else {
                 throw StoreError(
                     .damaged,
-                    "the commit behind the one before \(place) does not follow it; run: tally verify"
+                    "the commit at \(name)@\(commit.firstOffset.rawValue) does not follow the one"
+                        + " before it, which ends before \(name)@\(next.rawValue); run: tally verify"
                         + " DIR")
             }
             // Sound: the bytes are copied before the closure returns.
@@ -115,12 +120,15 @@ package final class LogCopy {
                 unsafe bytes.withUnsafeBytes { unsafe part.bytes.append(contentsOf: $0) }
             }
             part.commits.append((commit.firstOffset.rawValue, part.bytes.count))
-            end = LogPosition(
+            part.events += UInt64(commit.eventCount)
+            part.end = LogPosition(
                 offset: commit.lastOffset, head: commit.head, timestamp: commit.timestamp)
-            events += UInt64(commit.eventCount)
-            commits += 1
             return part.bytes.count < Self.partLength
         }
+    }
+
+    private func next(behind end: LogPosition) -> Offset {
+        end.offset == .none ? first : Offset(end.offset.rawValue + 1)
     }
 
     private func write(_ part: Part) throws(LMDBError) {

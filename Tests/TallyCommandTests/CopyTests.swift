@@ -57,11 +57,17 @@ struct CopyTests {
         let scratch = try Scratch()
         let running = try Self.busy(scratch)
         defer { running.kill() }
-        var exports: [[String]] = []
         for number in 1...4 {
             let copied = try scratch.clean("copy", "ledger", "copy-\(number)", "--json").json
             #expect(copied["live"]?.truth == true)
             #expect(copied["verified"]?.truth == true)
+        }
+        #expect(running.process.isRunning)
+        running.kill()
+        _ = running.wait()
+        expectNothingLeft(in: scratch)
+        var exports: [[String]] = []
+        for number in 1...4 {
             try scratch.clean("verify", "copy-\(number)")
             let counts = try scratch.tally("orphans", "copy-\(number)", "--summary", "--json").json
             for channel in counts.keys {
@@ -70,10 +76,6 @@ struct CopyTests {
             }
             exports.append(try scratch.clean("export", "copy-\(number)").lines)
         }
-        #expect(running.process.isRunning)
-        running.kill()
-        _ = running.wait()
-        expectNothingLeft(in: scratch)
         // Byte for byte what the ledger holds, as far as each copy goes, and each goes further.
         let whole = Set(try scratch.clean("export", "ledger").lines)
         #expect(exports.allSatisfy { $0.allSatisfy(whole.contains) })
