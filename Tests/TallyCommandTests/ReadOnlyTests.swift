@@ -1,4 +1,6 @@
 import Foundation
+import TallyCore
+import TallyStore
 import Testing
 
 /// Whoever reads changes nothing, and needs no more rights than reading takes.
@@ -150,20 +152,19 @@ struct ReadOnlyTests {
     func growth() throws {
         let alone = try bytesPerEvent(4) { _, _ in }
         let read = try bytesPerEvent(6) { scratch, end in
-            // Whoever should read what this one prints takes nothing.
-            let stalled = Process()
-            stalled.executableURL = URL(fileURLWithPath: Tally.executable)
-            stalled.arguments = ["log", scratch("ledger")]
-            stalled.standardOutput = Pipe()
-            try stalled.run()
-            defer { kill(stalled.processIdentifier, SIGKILL) }
+            // One reader stands still in the middle of a log while the others come and go.
+            let opened = try Ledger(scratch("ledger"))
+            let log = try opened.openForReading(ShardID(1))
             var reads = 0
-            while Date() < end {
-                for verb in ["verify", "replay", "orphans", "info"] where Date() < end {
-                    let outcome = try scratch.tally(verb, "ledger")
-                    #expect(outcome.status == 0, "\(verb): \(outcome.error)")
-                    reads += 1
+            try log.forEachCommit(from: Offset(1)) { _ in
+                while Date() < end {
+                    for verb in ["verify", "replay", "orphans", "info"] where Date() < end {
+                        let outcome = try scratch.tally(verb, "ledger")
+                        #expect(outcome.status == 0, "\(verb): \(outcome.error)")
+                        reads += 1
+                    }
                 }
+                return false
             }
             #expect(reads > 1)
         }
