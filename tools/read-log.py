@@ -3,9 +3,12 @@
 
 Written from the byte tables alone (Sources/TallyCore/CommitFormat.swift, InterchangeForm.swift): it checks
 every commit's length, reserved bytes, checksum, offsets, time and head, and says where one is wrong.
+A log that holds a window of another begins at the window's lower end.
 
-    python3 -m pip install lmdb
+    apt-get install python3-lmdb    or    python3 -m pip install lmdb
     tools/read-log.py DIR > ledger.jsonl
+
+The ledger must not be running: no reader slot is taken.
 
 Exit codes: 0 all is well, 1 a commit is not valid, 3 the ledger cannot be read.
 """
@@ -62,6 +65,25 @@ class Invalid(Exception):
 def need(condition, text):
     if not condition:
         raise Invalid(text)
+
+
+def text(value):
+    """A JSON value as the interchange form writes it: other escapes than json.dumps has."""
+    if isinstance(value, str):
+        out = []
+        for character in value:
+            if character in '"\\':
+                out.append("\\" + character)
+            elif character < " " or character == "\x7f":
+                out.append(f"\\u{ord(character):04x}")
+            else:
+                out.append(character)
+        return '"' + "".join(out) + '"'
+    if isinstance(value, dict):
+        return "{" + ",".join(text(key) + ":" + text(item) for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(text, value)) + "]"
+    return json.dumps(value)
 
 
 def time_text(nanoseconds):
@@ -184,7 +206,8 @@ def main():
     try:
         import lmdb
     except ImportError:
-        print("this needs PyPI's lmdb: python3 -m pip install lmdb", file=sys.stderr)
+        print("this needs lmdb: apt-get install python3-lmdb, or python3 -m pip install lmdb",
+              file=sys.stderr)
         return 3
     directory = sys.argv[1]
     try:
@@ -200,8 +223,9 @@ def main():
     for key in ("id", "program", "answers", "ordered", "unordered", "windows", "shards"):
         if key in manifest:
             header[key] = manifest[key]
-    out = sys.stdout
-    out.write(json.dumps(header, separators=(",", ":")) + "\n")
+    # UTF-8 whatever the locale says.
+    out = open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False)
+    out.write(text(header) + "\n")
     names = manifest["shards"]
     for number, shard in enumerate(names, 1):
         try:
@@ -213,7 +237,8 @@ def main():
             return 3
         seed = bytes.fromhex(manifest["id"]) + struct.pack("<I", number)
         previous = hashlib.sha256(seed).digest()
-        state = {"offset": 0, "time": 0}
+        window = manifest.get("windows", {}).get(shard, [1, 2**63])
+        state = {"offset": window[0] - 1, "time": 0}
         with environment.begin(db=table) as transaction:
             for key, value in transaction.cursor():
                 position = int.from_bytes(key, "big")
@@ -224,6 +249,12 @@ def main():
                     print(f"{shard}@{position}: {error}", file=sys.stderr)
                     return 1
         environment.close()
+        if state["offset"] > window[1]:
+            out.flush()
+            print(f"{shard}@{state['offset']}: it lies behind the window, which ends at {window[1]}",
+                  file=sys.stderr)
+            return 1
+    out.flush()
     return 0
 
 

@@ -197,13 +197,17 @@ public final class AuditLedger {
         while true {
             let before = stillTransactions()
             let result = Result { try pass() }
-            guard let ledger, attempt < options.attemptsMax else { return try result.get() }
+            guard let ledger else { return try result.get() }
             let after = stillTransactions()
             let moved = before.keys.filter { shard in
                 before[shard] != after[shard] || ledger.writer(of: shard) != nil
             }
-            let reopened = moved.sorted().filter { reopen($0, ledger) }
-            if reopened.isEmpty { return try result.get() }
+            if moved.isEmpty { return try result.get() }
+            guard attempt < options.attemptsMax else {
+                throw StoreError(
+                    .held, "the ledger was opened for writing while it was read; read it again")
+            }
+            for shard in moved.sorted() { try reopen(shard, ledger) }
             attempt += 1
         }
     }
@@ -218,22 +222,22 @@ public final class AuditLedger {
     }
 
     /// Opens a log again with a slot when it has none and a writer runs now.
-    func takeSlot(_ shard: ShardID) {
-        if let ledger, !self[shard].isLive { _ = reopen(shard, ledger) }
+    ///
+    /// - Throws: Why that is not possible; the log is not to be read without one then.
+    func takeSlot(_ shard: ShardID) throws {
+        if let ledger, !self[shard].isLive { try reopen(shard, ledger) }
     }
 
-    /// Opens a log again with a slot.
+    /// Opens a log again with a slot; a log whose writer has gone again stays as it is.
     ///
-    /// - Returns: False when that is not possible; the log at hand stays.
-    private func reopen(_ shard: ShardID, _ ledger: Ledger) -> Bool {
+    /// - Throws: Why that is not possible: what was read without a slot is not to be believed.
+    private func reopen(_ shard: ShardID, _ ledger: Ledger) throws {
         // A pass inside this one has opened it already, and repeated only itself.
-        if self[shard].isLive { return true }
-        guard let writer = ledger.writer(of: shard),
-            let log = try? ledger.openForReading(shard, depth: .edges)
-        else { return false }
+        if self[shard].isLive { return }
+        guard let writer = ledger.writer(of: shard) else { return }
+        let log = try ledger.openForReading(shard, depth: .edges)
         shards[Int(shard.rawValue) - 1].log = log
         shards[Int(shard.rawValue) - 1].writer = writer
-        return true
     }
 }
 

@@ -66,7 +66,7 @@ public final class EventFollower {
             do {
                 guard try tail.hasMoved(audit) else { continue }
                 // Whoever has moved it may write on: then its pages are safe with a slot only.
-                audit.takeSlot(tail.shard)
+                try audit.takeSlot(tail.shard)
                 let place = tail.place
                 try audit.reading {
                     tail.place = place

@@ -138,13 +138,10 @@ final class VerifyPass<P: Program> {
     private func structure(
         of shard: AuditShard, _ ledger: Ledger, _ log: any LogReading
     ) throws -> UInt64 {
-        guard shard.isLive else { return try ledger.checkStructure(shard.shard) }
-        var pages: UInt64?
-        try log.forEachCommit(from: Offset(1)) { _ in
-            pages = try ledger.checkStructure(shard.shard)
-            return false
+        guard shard.isLive, let log = log as? LMDBLog else {
+            return try ledger.checkStructure(shard.shard)
         }
-        return try pages ?? ledger.checkStructure(shard.shard)
+        return try log.holdingPages { try ledger.checkStructure(shard.shard) }
     }
 
     private func checkCommits(_ counter: ProgressCounter) -> UInt64 {

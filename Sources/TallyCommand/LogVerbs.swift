@@ -223,7 +223,7 @@ extension AuditEvent {
         add(
             "payload",
             "\(record.payload.count) bytes  "
-                + Console.escaped(program.describe(record.payload), max: 1000),
+                + Console.escaped(described(program), max: 1000),
             if: !record.payload.isEmpty)
         add(
             "result",

@@ -41,7 +41,10 @@ package enum Verbs<P: Program> {
                 subcommands: [ReplayVerb<P>.self, Orphans<P>.self, VerifyVerb<P>.self]),
             CommandGroup(
                 name: "Make and mend",
-                subcommands: [Init<P>.self, ImportVerb<P>.self, Recover<P>.self]),
+                subcommands: [
+                    Init<P>.self, CopyVerb<P>.self, ImportVerb<P>.self, Recover<P>.self,
+                    SnapshotVerb<P>.self,
+                ]),
             CommandGroup(name: "Set up", subcommands: [Completions.self, Manual.self]),
         ]
     }

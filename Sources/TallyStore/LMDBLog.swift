@@ -15,7 +15,8 @@ public final class LMDBLog: LogStore {
     public enum Access: Sendable {
         /// The one writer, at the durability given.
         case write(Durability)
-        /// Takes a reader slot; for a ledger whose writer may be running.
+        /// Takes a reader slot; for a ledger whose writer may be running. Read in pages, each copied
+        /// inside a read transaction of its own, so that the file does not grow for a slow reader.
         case readLive
         /// Takes no slot and needs no write access; for copies and read-only media.
         case readStill
@@ -25,6 +26,7 @@ public final class LMDBLog: LogStore {
     private let environment: Environment
     private let log: Table
     private let durability: Durability
+    private let isPaged: Bool
     private let seed: Digest
     private let first: Offset
     private var position: LogPosition?
@@ -54,6 +56,7 @@ public final class LMDBLog: LogStore {
         var options = Environment.Options(access: .readOnlyNoLock)
         options.mapSize = mapSize
         var durability = Durability.power
+        var isPaged = false
         let identity: [UInt8]
         switch access {
         case .write(let level):
@@ -61,10 +64,13 @@ public final class LMDBLog: LogStore {
             options.access = .readWrite
             durability = level
             options.noSync = level == .process
-        case .readLive: options.access = .readOnly
+        case .readLive:
+            options.access = .readOnly
+            isPaged = true
         case .readStill: options.access = .readOnlyNoLock
         }
         self.durability = durability
+        self.isPaged = isPaged
         do throws(LMDBError) {
             environment = try Environment(path: directory, options: options)
             if case .write = access {
@@ -190,25 +196,85 @@ public final class LMDBLog: LogStore {
     public func forEachCommit(
         from offset: Offset, _ body: (CommitView) throws -> Bool
     ) throws {
+        if isPaged { return try forEachCommitInPages(from: offset, body) }
         try reading {
             try environment.read { transaction throws in
                 try transaction.withCursor(log) { cursor throws in
                     let start = try Self.start(cursor, offset)
                     guard let start else { return }
                     try cursor.forEach(from: start) { key, value throws -> Bool in
-                        do {
-                            return try value.withCommit(key: Offset(key)) { commit in
-                                commit.lastOffset < offset ? true : try body(commit)
-                            }
-                        } catch let error as CommitError {
-                            throw StoreError(
-                                .damaged,
-                                "\(name)@\(key): \(error); run: tally verify DIR")
-                        }
+                        try show(key, value, from: offset, body)
                     }
                 }
             }
         }
+    }
+
+    private func show(
+        _ key: UInt64, _ value: RawSpan, from offset: Offset, _ body: (CommitView) throws -> Bool
+    ) throws -> Bool {
+        do {
+            return try value.withCommit(key: Offset(key)) { commit in
+                commit.lastOffset < offset ? true : try body(commit)
+            }
+        } catch let error as CommitError {
+            throw StoreError(.damaged, "\(name)@\(key): \(error); run: tally verify DIR")
+        }
+    }
+
+    /// Bytes of commits that are copied in one read transaction of a live log: the first page is one
+    /// commit, for whoever wants no more, and each further one four times its predecessor.
+    private static let pageLengthMin = 256 << 10
+    private static let pageLengthMax = 8 << 20
+
+    /// A read transaction keeps every page it can see from being used again, so the file of a busy
+    /// writer grows for as long as it lasts. Here it lasts as long as copying one page takes, whatever
+    /// the closure does: commits are checked and shown outside.
+    ///
+    /// The end is the one of the first page: what is appended meanwhile is not shown.
+    private func forEachCommitInPages(
+        from offset: Offset, _ body: (CommitView) throws -> Bool
+    ) throws {
+        var page = CommitPage()
+        var limit = 1
+        var isMore = true
+        while isMore {
+            isMore = try reading { try read(&page, from: offset, upTo: limit) }
+            limit = min(Self.pageLengthMax, max(Self.pageLengthMin, limit * 4))
+            let goesOn = try reading {
+                try page.forEach { try show($0, $1, from: offset, body) }
+            }
+            if !goesOn { return }
+        }
+    }
+
+    /// Reads the commits behind those of a page over them.
+    ///
+    /// - Returns: Whether there are more behind these.
+    private func read(
+        _ page: inout CommitPage, from offset: Offset, upTo limit: Int
+    ) throws -> Bool {
+        try environment.read { transaction throws in
+            try transaction.withCursor(log) { cursor throws in
+                guard let last = try page.last ?? cursor.move(.last),
+                    let start = try page.next ?? Self.start(cursor, offset)
+                else { return false }
+                page.last = last
+                page.removeAll()
+                try cursor.forEach(from: start) { key, value throws -> Bool in
+                    guard key <= last else { return false }
+                    page.append(key, value)
+                    return page.bytes.count < limit
+                }
+                return page.next.map { $0 <= last } ?? false
+            }
+        }
+    }
+
+    /// Runs a closure inside one read transaction, so that no page which it sees is used again. The file
+    /// of a busy writer grows meanwhile.
+    package func holdingPages<R>(_ body: () throws -> R) throws -> R {
+        try environment.read { _ throws in try body() }
     }
 
     /// The key of the commit that holds an offset, or of the first one behind it.
@@ -271,4 +337,39 @@ public final class LMDBLog: LogStore {
     }
 
     package func adviseSequential() { try? environment.adviseSequential() }
+}
+
+/// Commits copied out of a live log.
+private struct CommitPage {
+    private(set) var bytes: [UInt8] = []
+    private var ends: [(key: UInt64, end: Int)] = []
+    /// The key of the log's last commit when its first page was read.
+    var last: UInt64?
+    /// Where the page behind this one begins, at the earliest.
+    private(set) var next: UInt64?
+
+    mutating func append(_ key: UInt64, _ value: RawSpan) {
+        // Sound: the bytes are copied before the closure returns.
+        unsafe value.withUnsafeBytes { unsafe bytes.append(contentsOf: $0) }
+        ends.append((key, bytes.count))
+        next = key == .max ? nil : key + 1
+    }
+
+    mutating func removeAll() {
+        bytes.removeAll(keepingCapacity: true)
+        ends.removeAll(keepingCapacity: true)
+    }
+
+    /// - Returns: False when the closure ended it.
+    func forEach(_ body: (UInt64, RawSpan) throws -> Bool) throws -> Bool {
+        var start = 0
+        for (key, end) in ends {
+            // Sound: bytes have no padding.
+            guard try body(key, unsafe bytes.span.bytes.extracting(start..<end)) else {
+                return false
+            }
+            start = end
+        }
+        return true
+    }
 }

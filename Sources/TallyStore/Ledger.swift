@@ -195,14 +195,28 @@ public struct Ledger: Sendable {
 
     /// Opens a shard's log for reading. On a live ledger a reader slot is taken; otherwise nothing is
     /// written anywhere.
+    ///
+    /// A file that nobody writes may be a torn copy, and liblmdb dies of those: it is checked page by
+    /// page. Beside its writer the edges are enough.
+    ///
+    /// - Throws: ``StoreError/Code/system`` when a writer runs and no slot can be taken: without one
+    ///   a scan may end early, silently.
     public func openForReading(
         _ shard: ShardID, depth: StructureCheckDepth = .edges
     ) throws -> LMDBLog {
-        try check(shard, depth == .edges ? .quick : .full)
-        let isLive = writer(of: shard) != nil
+        let writer = writer(of: shard)
+        try check(shard, writer != nil && depth == .edges ? .quick : .full)
+        let lock = path(of: shard) + "/lock.mdb"
+        if let writer, !Files.isWritable(lock) {
+            throw StoreError(
+                .system,
+                "shard \(shards.name(of: shard)) is being written by \(writer), and whoever reads"
+                    + " beside a writer has to write \(lock), which is not allowed here: read as the"
+                    + " ledger's own user, or read what tally copy made as that user")
+        }
         return try LMDBLog(
             directory: path(of: shard), name: shards.name(of: shard), ledger: manifest.id,
-            shard: shard, access: isLive ? .readLive : .readStill)
+            shard: shard, access: writer != nil ? .readLive : .readStill)
     }
 
     /// How much of a file is checked before LMDB opens it.

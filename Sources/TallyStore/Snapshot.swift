@@ -64,6 +64,57 @@ public enum Snapshot {
         }
     }
 
+    /// Removes all snapshots of a shard but the newest ones.
+    ///
+    /// - Returns: The offsets of those removed, newest first.
+    /// - Throws: ``StoreError/Code/system`` naming the file that is still there.
+    public static func remove(
+        in ledger: Ledger, of shard: ShardID, keeping count: Int
+    ) throws(StoreError) -> [Offset] {
+        let old = Array(offsets(in: ledger, of: shard).dropFirst(count))
+        for offset in old {
+            let path = path(ledger, shard, offset)
+            Files.remove(path)
+            guard !Files.exists(path) else {
+                throw StoreError(
+                    .system, "cannot remove \(path); this user may not write its directory")
+            }
+        }
+        return old
+    }
+
+    /// What a snapshot file says of itself, whether or not it counts.
+    public struct Entry: Sendable {
+        /// As the file's name says.
+        public var offset: Offset
+        public var bytes: Int
+        /// The rest is `nil` when the file is no snapshot of a format known here.
+        public var timestamp: Timestamp?
+        public var foldVersion: UInt32?
+        public var program: String?
+    }
+
+    /// The snapshot files of a shard, newest first.
+    public static func entries(in ledger: Ledger, of shard: ShardID) -> [Entry] {
+        offsets(in: ledger, of: shard).map { offset in
+            let path = path(ledger, shard, offset)
+            var entry = Entry(offset: offset, bytes: Files.size(path) ?? 0)
+            guard let bytes = try? Files.read(path, max: 1 << 32) else { return entry }
+            var reader = ByteReader(bytes[...])
+            guard reader.read(UInt32.self) == magic, reader.read(UInt32.self) == 1,
+                reader.readBytes16() != nil, reader.read(UInt32.self) != nil,
+                let version = reader.read(UInt32.self), reader.readOffset() != nil,
+                let time = reader.readTimestamp(), reader.readDigest() != nil,
+                reader.read(UInt64.self) != nil, reader.read(UInt64.self) != nil,
+                let name = reader.readCounted(max: 1024)
+            else { return entry }
+            entry.timestamp = time
+            entry.foldVersion = version
+            entry.program = String(decoding: name, as: UTF8.self)
+            return entry
+        }
+    }
+
     /// The newest snapshot that counts.
     ///
     /// - Parameters:

@@ -60,10 +60,14 @@ public final class WriterLock {
 
     /// Whether a process holds the lock now; asking takes nothing.
     ///
-    /// - Returns: The holder's own words (`process 4711`); `nil` when nobody does.
+    /// - Returns: The holder's own words (`process 4711`); `nil` when nobody does. Somebody may, when
+    ///   the file is there and cannot be read.
     public static func holder(_ path: String) -> String? {
         let opened = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard opened >= 0 else { return nil }
+        guard opened >= 0 else {
+            return errno == ENOENT || errno == ENOTDIR
+                ? nil : "a process that cannot be told: \(path) cannot be read"
+        }
         defer { close(opened) }
         var request = wholeFile(F_WRLCK)
         guard unsafe fcntl(opened, testCommand, &request) == 0,

@@ -73,8 +73,9 @@ struct GoldenTests {
 struct HelpTests {
     static let verbs = [
         "demo", "venue", "venue run", "venue check", "info", "log", "show", "trace", "state",
-        "pending", "export", "replay", "orphans", "verify", "init", "import", "recover",
-        "recover plan", "recover apply", "recover force", "recover accept",
+        "pending", "export", "replay", "orphans", "verify", "init", "copy", "import", "recover",
+        "recover plan", "recover apply", "recover force", "recover accept", "snapshot",
+        "snapshot create", "snapshot list", "snapshot remove",
     ]
 
     @Test("every verb says in one sentence what it does, and every argument what it is")
