@@ -26,8 +26,9 @@ struct Completions: ParsableCommand {
               tally completions fish > ~/.config/fish/completions/tally.fish
             """)
 
-    @Argument(help: "bash, zsh or fish.")
+    @Argument(help: "bash, zsh or fish.", completion: .list(["bash", "zsh", "fish"]))
     var shell: String
+    @OptionGroup var display: DisplayOptions
 
     func run() throws {
         guard let shell = CompletionShell(rawValue: self.shell) else {
@@ -46,6 +47,8 @@ struct Manual: ParsableCommand {
               tally manual | man -l -
               tally manual > /usr/local/share/man/man1/tally.1
             """)
+
+    @OptionGroup var display: DisplayOptions
 
     func run() throws {
         var output = Output()

@@ -55,7 +55,7 @@ enum Margin: Program {
         switch (arguments.first, arguments.count) {
         case ("crash", 2): try await crash(arguments[1])
         case ("recover", 2): try await recover(arguments[1])
-        default: await run(arguments)  // every verb of tally, knowing this program
+        default: await run(arguments)  // every verb, knowing this program
         }
     }
 

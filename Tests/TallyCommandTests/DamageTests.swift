@@ -30,7 +30,9 @@ struct DamageTests {
             try expectPartial([verb, "ledger"], ["not read: "] + says)
         }
         try expectPartial(["info", "ledger"], ["trades-0", "collateral-0", "collateral-1"])
-        try expectPartial(["trace", "ledger", "trades-1/collateral-0/1"], ["unknown", "receiver"])
+        try expectPartial(
+            ["trace", "ledger", "trades-1/collateral-0/1"],
+            ["unknown", "received  trades-1/collateral-0/1"])
         try scratch.clean("show", "ledger", "trades-0@1")
         try scratch.clean("trace", "ledger", "trades-0/collateral-0/1")
         try Mistake(["show", "ledger", "trades-1@1"], 3, says).expectRefused(in: scratch)

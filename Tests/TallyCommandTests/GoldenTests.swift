@@ -75,7 +75,7 @@ struct HelpTests {
         "demo", "venue", "venue run", "venue check", "info", "log", "show", "trace", "state",
         "pending", "export", "replay", "orphans", "verify", "init", "copy", "import", "recover",
         "recover plan", "recover apply", "recover force", "recover accept", "snapshot",
-        "snapshot create", "snapshot list", "snapshot remove",
+        "snapshot create", "snapshot list", "snapshot remove", "completions", "manual",
     ]
 
     @Test("every verb says in one sentence what it does, and every argument what it is")

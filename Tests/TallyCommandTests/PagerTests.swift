@@ -141,7 +141,7 @@ struct PagerTests {
 
     @Test("every verb has --no-color and --no-pager")
     func flags() throws {
-        for verb in HelpTests.verbs where !["venue", "recover"].contains(verb) {
+        for verb in HelpTests.verbs where !["venue", "recover", "snapshot"].contains(verb) {
             let help = try scratch.clean("help", verb.split(separator: " ").map(String.init))
             #expect(help.contains("--no-color") && help.contains("--no-pager"), "\(verb)")
         }

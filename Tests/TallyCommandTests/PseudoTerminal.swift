@@ -19,7 +19,8 @@ final class PseudoTerminal {
     /// - Parameter environment: On top of this process's own, without its settings for pagers and
     ///   colours.
     init(
-        _ arguments: [String], rows: UInt16 = 24, columns: UInt16 = 100,
+        _ arguments: [String], of executable: String = Tally.executable, rows: UInt16 = 24,
+        columns: UInt16 = 100,
         environment changes: [String: String] = [:]
     ) throws {
         var ends: (master: Int32, terminal: Int32) = (-1, -1)
@@ -49,7 +50,7 @@ final class PseudoTerminal {
         var attributes = posix_spawnattr_t()
         unsafe posix_spawnattr_init(&attributes)
         unsafe posix_spawnattr_setflags(&attributes, Self.newSession)
-        let words = unsafe ([Tally.executable] + arguments).map { unsafe strdup($0) }
+        let words = unsafe ([executable] + arguments).map { unsafe strdup($0) }
         let settings = unsafe environment.map { unsafe strdup("\($0.key)=\($0.value)") }
         defer {
             unsafe (words + settings).forEach { unsafe free($0) }
@@ -58,7 +59,7 @@ final class PseudoTerminal {
         }
         var started: pid_t = 0
         let failure = unsafe posix_spawn(
-            &started, Tally.executable, &actions, &attributes, words + [nil], settings + [nil])
+            &started, executable, &actions, &attributes, words + [nil], settings + [nil])
         guard failure == 0 else { throw Failure(text: "no process: \(failure)") }
         process = started
     }

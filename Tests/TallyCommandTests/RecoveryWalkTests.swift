@@ -89,9 +89,9 @@ struct RecoveryWalkTests {
                 let evidence = orphan["evidence"]?.items.compactMap(\.text) ?? []
                 #expect(Set(evidence).isSubset(of: steps), "\(message)")
                 let text = try scratch.clean("trace", "ledger", message).output
-                #expect(text.hasPrefix("\(message)  \(kind)\n"))
-                #expect(text.contains("sender"))
-                #expect(text.contains("receiver") == (kind != "undelivered"))
+                #expect(text.hasPrefix("\(message)  \(kind)  began "))
+                #expect(text.contains(" sent  \(message) "))
+                #expect(text.contains(" received  ") == (kind != "undelivered"))
             }
         }
     }

@@ -17,27 +17,26 @@ struct SetUpTests {
         return String(decoding: output, as: UTF8.self)
     }
 
-    @Test("bash completes verbs, and the options of a verb")
+    @Test("bash completes verbs, and the options of a verb, as they are typed")
     func bash() throws {
         let scratch = try Scratch()
         let script = try scratch.clean("completions", "bash")
-        try Data(script.output.utf8).write(to: URL(fileURLWithPath: scratch("tally.bash")))
-        func completed(_ words: [String]) throws -> Set<String> {
-            let line = words.joined(separator: " ")
-            let quoted = words.map { "'\($0)'" }.joined(separator: " ")
-            let output = try Self.shell(
-                """
-                source tally.bash
-                COMP_WORDS=(\(quoted)); COMP_CWORD=\(words.count - 1)
-                COMP_LINE='\(line)'; COMP_POINT=\(line.count)
-                _tally; printf '%s\\n' "${COMPREPLY[@]}"
-                """, in: scratch)
-            return Set(
-                output.split(separator: "\n").map { $0.trimmingCharacters(in: .whitespaces) })
+        try scratch.write(script.output, to: "tally.bash")
+        let terminal = try PseudoTerminal(
+            ["--norc", "--noprofile", "-i"], of: "/bin/bash", environment: ["PS1": "$ "])
+        terminal.watch("the prompt") { $0.contains("$ ") }
+        terminal.type("source '\(scratch("tally.bash"))' && echo read''y\n")
+        terminal.watch("the script is read") { $0.contains("ready") }
+        for (typed, completed) in [
+            ("tally ver", "tally verify "), ("tally orphans dir --summ", " --summary "),
+            ("tally recover ap", "tally recover apply "), ("tally completions f", "ns fish "),
+        ] {
+            terminal.type(typed + "\t")
+            terminal.watch("\(typed) is completed") { $0.contains(completed) }
+            terminal.type("\u{15}")
         }
-        #expect(try completed(["tally", "ver"]).contains("verify"))
-        #expect(try completed(["tally", "orphans", "--summ"]).contains("--summary"))
-        #expect(try completed(["tally", "recover", "ap"]).contains("apply"))
+        terminal.type("exit\n")
+        _ = terminal.wait()
     }
 
     @Test("zsh and fish have theirs; another shell is refused by name")
