@@ -30,6 +30,7 @@ public final class EventFollower {
     ///
     /// - Parameters:
     ///   - query: Its filters. `limit`, `isReverse` and `until` mean nothing here.
+    ///   - audit: The ledger to follow.
     ///   - cut: `nil`: behind ``AuditLedger/cut``.
     public init(_ query: EventQuery, _ audit: AuditLedger, after cut: Cut? = nil) {
         self.query = query

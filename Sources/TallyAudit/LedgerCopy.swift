@@ -44,8 +44,12 @@ public struct LedgerCopy: Sendable {
     /// Copies a ledger into a new directory: built beside its place, flushed, verified, then renamed, so
     /// that it is there wholly or not at all.
     ///
-    /// - Parameter progress: Called now and then with the events copied so far, and how many there are.
-    ///   What it throws ends the copying.
+    /// - Parameters:
+    ///   - source: The ledger; a writer may run.
+    ///   - directory: The copy's place; nothing is there yet.
+    ///   - options: Whether the copy may be written, and how it is verified.
+    ///   - progress: Called now and then with the events copied so far, and how many there are. What it
+    ///     throws ends the copying.
     /// - Throws: ``TallyStore/StoreError``: the shard that cannot be read, or how much room is missing;
     ///   nothing is left behind then.
     public static func make(

@@ -195,7 +195,9 @@ public final class LiveLedger<P: Program>: Sendable {
 
     /// A shard's durable events from an offset on, and then every new one.
     ///
-    /// - Parameter first: 1: from the beginning. The offset behind the last one a read model has seen.
+    /// - Parameters:
+    ///   - shard: A shard that is open here.
+    ///   - first: 1: from the beginning. The offset behind the last one a read model has seen.
     /// - Throws: ``TallyCore/Refusal`` when the shard is not open here.
     public func events(of shard: ShardID, from first: Offset = Offset(1)) throws -> DurableEvents {
         guard let feed = feeds[shard] else {

@@ -24,7 +24,20 @@ public struct RuntimeOptions: Sendable {
     /// Told what an operator must see at level `warning`, sessions, snapshots and recovery at `debug`,
     /// every flush at `trace`; the key `shard` says which shard speaks.
     public var logger = Logger(label: "tallystick")
-    /// Makes the counters of ``ShardMetrics``; `nil`: the process's own factory.
+    /// Makes what a running shard counts with; `nil`: the process's own factory. Each metric has the
+    /// dimensions `ledger` and `shard`; gauges are set once a second.
+    ///
+    ///     tally_commits                  counter  commits appended
+    ///     tally_events                   counter  events appended
+    ///     tally_flush                    timer    from a commit's sealing until it is durable
+    ///     tally_pending                  gauge    messages sent and not settled
+    ///     tally_owed                     gauge    messages applied and not answered
+    ///     tally_oldest_pending_seconds   gauge    age of the oldest pending message
+    ///     tally_reemissions              counter  messages sent again
+    ///     tally_conflicts                counter  conflicts recorded
+    ///     tally_refusals                 counter  commands refused, with the dimension `code`
+    ///     tally_dropped_envelopes        counter  envelopes that found the mailbox full
+    ///     tally_stopped                  gauge    1 once the shard serves no more
     public var metrics: (any MetricsFactory)?
     /// Gives the correlation of a command that is performed without one; called in the caller's task.
     public var correlation: @Sendable () -> Bytes16 = { .none }

@@ -1,22 +1,7 @@
 internal import CoreMetrics
 internal import TallyCore
 
-/// What a running shard counts, by the names of swift-metrics; each has the dimensions `ledger` and
-/// `shard`.
-///
-///     tally_commits                  counter  commits appended
-///     tally_events                   counter  events appended
-///     tally_flush                    timer    from a commit's sealing until it is durable
-///     tally_pending                  gauge    messages sent and not settled
-///     tally_owed                     gauge    messages applied and not answered
-///     tally_oldest_pending_seconds   gauge    age of the oldest pending message
-///     tally_reemissions              counter  messages sent again
-///     tally_conflicts                counter  conflicts recorded
-///     tally_refusals                 counter  commands refused, with the dimension `code`
-///     tally_dropped_envelopes        counter  envelopes that found the mailbox full
-///     tally_stopped                  gauge    1 once the shard serves no more
-///
-/// Gauges are set once a second.
+/// What a running shard counts: the table stands at ``RuntimeOptions/metrics``.
 struct ShardMetrics {
     private let commits: Counter
     private let events: Counter

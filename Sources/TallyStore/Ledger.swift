@@ -46,8 +46,11 @@ public struct Ledger: Sendable {
 
     /// Opens a program's ledger, or makes it where there is none.
     ///
-    /// - Parameter names: The shards of a ledger that has to be made. One that is there must have these,
-    ///   in any order, and may have more.
+    /// - Parameters:
+    ///   - directory: The ledger's place.
+    ///   - program: Whose ledger it is.
+    ///   - names: The shards of a ledger that has to be made. One that is there must have these, in any
+    ///     order, and may have more.
     /// - Throws: ``StoreError/Code/malformed`` when a name is not well-formed or stands twice,
     ///   ``StoreError/Code/unknown`` when the ledger that is there has another program or lacks a shard.
     public static func open<P: Program>(

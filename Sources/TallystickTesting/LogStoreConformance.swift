@@ -24,6 +24,7 @@ public enum LogStoreConformance {
     /// Checks a store.
     ///
     /// - Parameters:
+    ///   - make: Makes a new, empty log.
     ///   - reopen: `nil` for a store that does not survive being closed.
     ///   - largestPayload: Bytes of the largest payload that is stored.
     ///   - seed: Of the sizes of the commits.

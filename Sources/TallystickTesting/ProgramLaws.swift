@@ -24,11 +24,16 @@ public enum ProgramLaws {
     /// Checks a program.
     ///
     /// - Parameters:
+    ///   - program: The program to check.
+    ///   - shard: The name of the shard it runs on.
+    ///   - names: The names of all shards of the ledger, in order.
     ///   - history: Events of the shard in log order: recorded ones, those of a ``TestLedger``, or those
     ///     of a ``ProgramTest``. Each stimulus among them is decided on again.
     ///   - payloads: More commands and messages to build random events from; those of the history are
     ///     taken anyway.
     ///   - randomEvents: How many random events are folded behind the history.
+    ///   - seed: Of the random events.
+    ///   - trace: Told of each step before it is taken.
     /// - Throws: ``ConformanceFailure`` with a sentence for each law that was broken, at the first place
     ///   where it was; ``TestMisuse``.
     /// - Complexity: O(events), and some hundred encodings of the state.

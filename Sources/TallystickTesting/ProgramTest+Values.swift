@@ -40,11 +40,16 @@ public struct ExpectedAnswer: Equatable, Sendable {
     var payload: [UInt8]
     var message: String?
 
-    /// - Parameter message: `origin/destination/sequence`; `nil`: the message under test.
+    /// An acceptance.
+    ///
+    /// - Parameters:
+    ///   - payload: The answer's bytes.
+    ///   - message: `origin/destination/sequence`; `nil`: the message under test.
     public static func accepted(_ payload: [UInt8] = [], of message: String? = nil) -> Self {
         Self(accepted: true, payload: payload, message: message)
     }
 
+    /// A rejection.
     public static func rejected(_ payload: [UInt8] = [], of message: String? = nil) -> Self {
         Self(accepted: false, payload: payload, message: message)
     }
@@ -62,7 +67,13 @@ public struct ExpectedSend: Equatable, Sendable {
     var deadlineAfter: UInt64?
     var correlation: Bytes16?
 
-    /// - Parameter deadlineAfter: Nanoseconds from the commit's timestamp to the deadline.
+    /// A message to a shard.
+    ///
+    /// - Parameters:
+    ///   - destination: The shard's name.
+    ///   - payload: The message's bytes.
+    ///   - deadlineAfter: Nanoseconds from the commit's timestamp to the deadline.
+    ///   - correlation: `nil`: inherited from the stimulus.
     public static func to(
         _ destination: String, _ payload: [UInt8], deadlineAfter: UInt64? = nil,
         correlation: Bytes16? = nil

@@ -62,6 +62,10 @@ public final class TestLedger<P: Program> {
     /// Opens a new ledger with empty logs.
     ///
     /// - Parameters:
+    ///   - names: The shards' names.
+    ///   - program: The program they run.
+    ///   - seed: Of everything random.
+    ///   - options: Limits and paces of each shard.
     ///   - isOrdered: Whether channels deliver in sequence order.
     ///   - isConnected: Whether all sessions are confirmed at once; else the first `confirm?` of each
     ///     shard wait in ``network``.
@@ -156,8 +160,11 @@ public final class TestLedger<P: Program> {
 
     /// Lets a shard perform a command.
     ///
-    /// - Parameter name: The client's name for the command; without one, it is the next command of a
-    ///   client that this ledger makes up for the shard.
+    /// - Parameters:
+    ///   - payload: The command, in the program's own bytes.
+    ///   - shard: The shard's name.
+    ///   - name: The client's name for the command; without one, it is the next command of a client that
+    ///     this ledger makes up for the shard.
     /// - Returns: What the log holds of it: now, or since the client asked before.
     /// - Throws: ``TallyCore/Refusal``; ``TestMisuse``.
     @discardableResult

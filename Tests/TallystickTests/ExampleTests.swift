@@ -81,9 +81,11 @@ struct ExampleTests {
         #expect(verify.status == 0)
     }
 
-    @Test("stands in the README as it is")
-    func readme() throws {
+    @Test(
+        "stands where it is shown as it is",
+        arguments: ["README.md", "Sources/Tallystick/Tallystick.docc/GettingStarted.md"])
+    func shown(_ page: String) throws {
         let example = try Self.text("Sources/TallyExample/Example.swift")
-        #expect(try Self.text("README.md").contains("```swift\n\(example)```"))
+        #expect(try Self.text(page).contains("```swift\n\(example)```"))
     }
 }
