@@ -76,7 +76,7 @@ struct RecoverApply<P: Program>: LedgerVerb {
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         guard Files.exists(plan) else {
             throw UsageError(
-                "there is no plan \(plan); to make it: tally recover plan \(ledger.directory)"
+                "there is no file \(plan); to make it: tally recover plan \(ledger.directory)"
                     + " -o \(plan)")
         }
         let bytes = try Files.read(plan, max: 1 << 30)

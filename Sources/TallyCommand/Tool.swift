@@ -68,6 +68,7 @@ package func run(_ root: any ParsableCommand.Type, arguments: [String]) async ->
     signal(SIGPIPE, SIG_IGN)
     CommandRoot.set(root)
     do {
+        try checkVerb(arguments, root)
         var command = try root.parseAsRoot(arguments)
         if var asynchronous = command as? any AsyncParsableCommand {
             try await asynchronous.run()
@@ -92,6 +93,37 @@ package func run(_ root: any ParsableCommand.Type, arguments: [String]) async ->
         if parsing == .validationFailure { fail(usage(error, root), Exit.usage) }
         fail("\(error)", Exit.unreadable)
     }
+}
+
+/// Refuses a verb that there is not, and names the one that may have been meant.
+private func checkVerb(_ arguments: [String], _ root: any ParsableCommand.Type) throws {
+    let tool = root.configuration.commandName ?? "tally"
+    let verbs =
+        root.configuration.subcommands.compactMap { $0.configuration.commandName } + ["help"]
+    guard let verb = arguments.first, !verb.hasPrefix("-"), !verbs.contains(verb) else { return }
+    let near = verbs.map { (verb: $0, distance: distance(verb, $0)) }
+        .filter { $0.distance <= 2 || $0.verb.hasPrefix(verb) }
+        .min { $0.distance < $1.distance }
+    let meant =
+        near.map { "; did you mean \(tool) \($0.verb)?" } ?? "; to see the verbs: \(tool) help"
+    throw UsageError("there is no verb \(verb)\(meant)")
+}
+
+/// How many letters have to be added, left out or exchanged to make one word of the other
+/// (Levenshtein, 1966).
+private func distance(_ left: String, _ right: String) -> Int {
+    let right = Array(right)
+    var row = Array(0...right.count)
+    for (index, letter) in left.enumerated() {
+        var diagonal = row[0]
+        row[0] = index + 1
+        for column in right.indices {
+            let exchanged = diagonal + (letter == right[column] ? 0 : 1)
+            diagonal = row[column + 1]
+            row[column + 1] = min(exchanged, row[column] + 1, row[column + 1] + 1)
+        }
+    }
+    return row[right.count]
 }
 
 /// What is wrong with the arguments, and where to read on, in one line.
