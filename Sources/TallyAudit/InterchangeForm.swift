@@ -4,7 +4,8 @@ import TallyCore
 ///
 /// The first line is the header, every further line is one event; shards in header order, then by
 /// offset. Keys stand in the order below; a key is absent when its value is zero, empty or not
-/// applicable to the kind. A reader takes keys in any order, but knows all of them, and none twice.
+/// applicable to the kind (`answers` and `ordered` always stand in what is written here). A reader
+/// takes keys in any order, but knows all of them, and none twice.
 ///
 ///     header
 ///     format      "tally-events"

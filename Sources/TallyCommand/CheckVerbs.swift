@@ -204,7 +204,9 @@ struct VerifyVerb<P: Program>: LedgerVerb {
         }
         let audit = AuditLedger(ledger)
         let progress = Progress("events")
-        let report = try Verify.run(Q.self, audit, through: level) { progress.update($1) }
+        let report = try Verify.run(Q.self, audit, through: level) {
+            progress.update($1, of: "verify \($0.rawValue), events")
+        }
         progress.finish()
         if json.isOn { printJSON(report, ledger) } else { printText(report, ledger) }
         if !report.findings.isEmpty { throw Exit.findings }

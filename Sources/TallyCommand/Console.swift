@@ -132,7 +132,7 @@ package struct Output: ~Copyable {
 /// when asked for.
 package final class Progress: @unchecked Sendable {
     // Sound: whoever reports progress does so from one thread at a time.
-    private let title: String
+    private var title: String
     private let total: UInt64?
     private let printsLines: Bool
     private let started = Date()
@@ -145,7 +145,9 @@ package final class Progress: @unchecked Sendable {
         self.printsLines = printsLines
     }
 
-    package func update(_ done: UInt64) {
+    /// - Parameter part: What is counted now, when there are several things one after the other.
+    package func update(_ done: UInt64, of part: String? = nil) {
+        if let part { title = part }
         let now = Date()
         guard now.timeIntervalSince(drawnAt) > (Console.isErrorTerminal ? 0.1 : 2) else { return }
         if Console.isErrorTerminal {

@@ -209,7 +209,7 @@ extension AuditEvent {
         add(
             "settledThrough", String(event.settledThrough.rawValue),
             if: event.settledThrough != .none)
-        add("held", event.held.description, if: event.held != .none)
+        add(heldName, event.held.description, if: event.held != .none)
         add("offered", event.offered.description, if: event.offered != .none)
         add(
             "statement", directory.address(event.peer, event.statementOffset),
@@ -232,6 +232,14 @@ extension AuditEvent {
             if: !record.result.isEmpty)
         if let head { rows.append(("head", head.description)) }
         return rows
+    }
+
+    private var heldName: String {
+        switch event.kind {
+        case .witnessed: "peerHead"
+        case .intervened: "markHead"
+        default: "held"
+        }
     }
 
     private var identityName: String {

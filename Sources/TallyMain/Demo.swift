@@ -204,7 +204,9 @@ struct Demo: AsyncParsableCommand {
 
     private func verify(_ ledger: Ledger) throws -> VerifyReport {
         let progress = Progress("events")
-        let report = try Verify.run(Venue.self, AuditLedger(ledger)) { progress.update($1) }
+        let report = try Verify.run(Venue.self, AuditLedger(ledger)) {
+            progress.update($1, of: "verify \($0.rawValue), events")
+        }
         progress.finish()
         for level in report.levels {
             let name = level.level.rawValue
