@@ -7,7 +7,7 @@ import Testing
 
 /// A log that an older version of a program wrote is read for ever: the fixture was written once and is
 /// never recorded anew.
-@Suite("Payloads of an older version", .timeLimit(.minutes(10)))
+@Suite("Payloads of an older version", .timeLimit(.minutes(2)))
 struct UpcastTests {
     private static let shop = ShardID(1)
     private static let store = ShardID(2)
