@@ -280,6 +280,8 @@ private final class EventCursor {
                 take(commit, first, high)
                 low = Offset(commit.lastOffset.rawValue + 1)
                 bytes += buffer.isEmpty ? 0 : commit.length
+                // What stands behind is not asked for: it may be damaged.
+                if low > high { return false }
                 guard low.rawValue - first.rawValue >= Self.pageOffsets || bytes >= Self.pageBytes
                 else { return true }
                 isAtEnd = false

@@ -117,8 +117,9 @@ public enum Replay {
             if through != Cut.unbounded, state.messaging.offset < through {
                 throw StoreError(
                     .damaged,
-                    "the log of \(shard.name) ends at \(state.messaging.offset.rawValue) and not at"
-                        + " \(through.rawValue); run: tally verify DIR")
+                    "the log of \(shard.name) ends at"
+                        + " \(shard.name)@\(state.messaging.offset.rawValue) and not at"
+                        + " \(shard.name)@\(through.rawValue); run: tally verify DIR")
             }
         } catch {
             result.problem = StoreError(wrapping: error, shard.name)

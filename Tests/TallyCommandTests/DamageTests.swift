@@ -92,6 +92,10 @@ struct DamageTests {
         let report = try verified.json
         #expect(report["clean"]?.truth == false)
         #expect(report["findings"]?.items.first?["shard"]?.text == "trades-1")
+        let line = try #require(
+            try scratch.tally("verify", "ledger").lines.first { $0.hasPrefix("damaged-commit") })
+        #expect(line.split(separator: "trades-1@").count == 2, "its place once: \(line)")
+        #expect(line.contains("checksum") && !line.contains("run: tally verify"), "\(line)")
     }
 
     @Test("a manifest that cannot be used is named, and nothing is touched")
