@@ -98,14 +98,10 @@ public enum Replay {
         var state = ShardState<P>(
             context: audit.context(shard.shard), manifest: audit.manifest)
         if start == .snapshot, let ledger = audit.ledger {
-            do {
-                let snapshot = try Snapshot.newest(
-                    P.self, in: ledger, of: shard.shard, log: log, through: through
-                ) { result.notes.append($0) }
-                if let snapshot { state = snapshot }
-            } catch {
-                result.notes.append("no snapshot was used: \(error)")
-            }
+            let snapshot = Snapshot.newest(
+                P.self, in: ledger, of: shard.shard, log: log, through: through
+            ) { result.notes.append($0) }
+            if let snapshot { state = snapshot }
         }
         let skipped = state.eventCount
         var told: UInt64 = skipped

@@ -154,6 +154,11 @@ public final class LMDBLog: LogStore {
             return StoreError(
                 .damaged, "the file of shard \(name) is damaged: \(error); run: tally verify DIR",
                 cause: error)
+        case .accessDenied, .other:
+            return StoreError(
+                .system,
+                "shard \(name): \(error); data.mdb and lock.mdb there have to be files that this"
+                    + " user may open")
         default:
             return StoreError(.system, "shard \(name): \(error)")
         }

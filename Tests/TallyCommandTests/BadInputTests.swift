@@ -1,4 +1,6 @@
 import Foundation
+import TallyCore
+import TallyStore
 import Testing
 
 /// One thing that a person may get wrong.
@@ -222,6 +224,19 @@ struct BadInputTests {
         try expect(1, "the file is empty")
         try file(lines.count, String(lines[lines.count - 1].dropLast(20)))
         try expect(lines.count, "cut off")
+    }
+
+    @Test("a demo that somebody writes is not replaced")
+    func demoUnderWay() throws {
+        let scratch = try Scratch()
+        try scratch.clean("init", "demo", "--shards", "a,b", "--name", "tally demo")
+        let ledger = try Ledger(scratch("demo"))
+        let lock = try WriterLock(ledger.writerPath(of: ShardID(2)), shard: "b")
+        let holder = try #require(ledger.writer(of: ShardID(2)))
+        try Mistake(
+            ["demo", "demo"], 3, ["demo is being written by \(holder)", "name another place"]
+        ).expectRefused(in: scratch)
+        withExtendedLifetime(lock) {}
     }
 
     @Test("a ledger of another program is not run as a venue")

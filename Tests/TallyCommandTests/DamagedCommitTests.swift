@@ -69,6 +69,8 @@ struct DamagedCommitTests {
         try Mistake(["export", "ledger"], 3, stop).expectStopped(in: scratch)
         try Mistake(["export", "ledger", "-o", "lines"], 3, stop + ["lines holds what stands"])
             .expectStopped(in: scratch, but: ["lines"])
+        try Mistake("venue check ledger released", 3, place, "checksum", "tally verify")
+            .expectRefused(in: scratch)
         try Mistake(["copy", "ledger", "copy"], 3, stop).expectRefused(in: scratch)
         try Mistake(["state", "ledger", "--at", place], 3, stop).expectRefused(in: scratch)
         try scratch.clean("show", "ledger", "trades-1@\(offset - 1)")

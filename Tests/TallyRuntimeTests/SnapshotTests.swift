@@ -146,7 +146,7 @@ struct SnapshotTests {
             options.snapshotAtCloseMin = .max
             options.logger = lines.logger
             try await Lab.running(ledger, InProcessTransport(), options) { live in
-                for number in 0..<60 { try await live.perform(.note([number]), on: Lab.a) }
+                for number in 0..<60 { try await live.perform(.note([UInt8(number)]), on: Lab.a) }
                 try await Lab.eventually("the warning is there") { !lines.all.isEmpty }
                 try await live.exchange()
             }

@@ -32,7 +32,7 @@ struct SnapshotTests {
         _ ledger: Ledger, _ log: LMDBLog
     ) throws -> (state: ShardState<Counter>?, skipped: [String]) {
         var skipped: [String] = []
-        let state = try Snapshot.newest(
+        let state = Snapshot.newest(
             Counter.self, in: ledger, of: StoreFixture.shard, log: log,
             skipped: { skipped.append($0) })
         return (state, skipped)
@@ -108,13 +108,13 @@ struct SnapshotTests {
     func foldVersion() throws {
         try withLedger(snapshots: [6, 10]) { ledger, log throws in
             var skipped: [String] = []
-            let state = try Snapshot.newest(
+            let state = Snapshot.newest(
                 NewerCounter.self, in: ledger, of: StoreFixture.shard, log: log,
                 skipped: { skipped.append($0) })
             #expect(state == nil)
             #expect(skipped.count == 2)
             #expect(skipped.allSatisfy { $0.contains("another fold version") })
-            let opaque = try Snapshot.newest(
+            let opaque = Snapshot.newest(
                 Opaque.self, in: ledger, of: StoreFixture.shard, log: log, skipped: { _ in })
             #expect(opaque == nil)
         }
@@ -232,7 +232,7 @@ struct SnapshotTests {
                 try StoreFixture.append(payloads, to: short)
             }
             var skipped = 0
-            let state = try Snapshot.newest(
+            let state = Snapshot.newest(
                 Counter.self, in: ledger, of: StoreFixture.shard, log: short,
                 skipped: { _ in skipped += 1 })
             #expect(state == nil && skipped == 2)
