@@ -94,7 +94,8 @@ public final class AuditLedger {
         shards = manifest.shards.all.map { shard in
             let name = manifest.shards.name(of: shard)
             let problem =
-                logs[shard] == nil ? StoreError(.missingShard, "shard \(name) is missing") : nil
+                logs[shard] == nil
+                ? StoreError(.missingShard, "shard \(name) is missing; give its log") : nil
             return AuditShard(
                 shard: shard, name: name, log: logs[shard], problem: problem,
                 writer: live.contains(shard) ? "this process" : nil)
@@ -247,7 +248,7 @@ extension StoreError {
         if let error = error as? StoreError {
             self = error
         } else {
-            self.init(.damaged, "shard \(name): \(error); run: tally verify DIR")
+            self.init(.damaged, "shard \(name): \(error); run: tally verify DIR", cause: error)
         }
     }
 }

@@ -191,7 +191,7 @@ extension LogReading {
     func position(
         atOrBefore time: Timestamp, through end: Offset, ledger: Manifest, shard: ShardID
     ) throws -> LogPosition {
-        var low = Offset.none
+        var low = Offset(ledger.first(of: shard).rawValue - 1)
         var high = end
         if end == Cut.unbounded {
             // Damaged at its end: what can be read is read in order.
@@ -217,7 +217,10 @@ extension LogReading {
         }
         var found = LogPosition(
             offset: low, head: Hashing.seed(ledger: ledger.id, shard: shard), timestamp: .none)
-        guard low != .none else { return found }
+        guard low >= ledger.first(of: shard) else {
+            found.offset = .none
+            return found
+        }
         try forEachCommit(from: low) { commit in
             found = LogPosition(offset: low, head: commit.head, timestamp: commit.timestamp)
             return false

@@ -260,17 +260,12 @@ private final class EventCursor {
         buffer.removeAll(keepingCapacity: true)
         index = 0
         while buffer.isEmpty, !isDone {
-            do {
-                if query.isReverse { try pageBack(log) } else { try page(log) }
-            } catch {
-                problem = StoreError(wrapping: error, log.name)
-                isDone = true
-            }
+            if query.isReverse { pageBack(log) } else { page(log) }
             isDone = isDone || high < low
         }
     }
 
-    private func page(_ log: any LogReading) throws {
+    private func page(_ log: any LogReading) {
         var bytes = 0
         var isAtEnd = true
         let first = low
@@ -280,6 +275,8 @@ private final class EventCursor {
                 take(commit, first, high)
                 low = Offset(commit.lastOffset.rawValue + 1)
                 bytes += buffer.isEmpty ? 0 : commit.length
+                // What stands behind is not asked for: it may be damaged.
+                if low > high { return false }
                 guard low.rawValue - first.rawValue >= Self.pageOffsets || bytes >= Self.pageBytes
                 else { return true }
                 isAtEnd = false
@@ -291,15 +288,20 @@ private final class EventCursor {
         if isAtEnd { isDone = true }
     }
 
-    private func pageBack(_ log: any LogReading) throws {
+    private func pageBack(_ log: any LogReading) {
         let first = max(
             low.rawValue,
             high.rawValue >= Self.pageOffsets ? high.rawValue - Self.pageOffsets + 1 : 1)
         let last = high
-        try log.forEachCommit(from: Offset(first)) { commit in
-            guard commit.firstOffset <= last else { return false }
-            take(commit, Offset(first), last)
-            return true
+        do {
+            try log.forEachCommit(from: Offset(first)) { commit in
+                guard commit.firstOffset <= last else { return false }
+                take(commit, Offset(first), last)
+                return commit.lastOffset < last
+            }
+        } catch {
+            // What stands before the damage is shown all the same, the latest first.
+            problem = StoreError(wrapping: error, log.name)
         }
         buffer.reverse()
         high = Offset(first - 1)

@@ -73,7 +73,7 @@ final class HalfReader {
     /// Only events of these messages are kept; `nil`: all.
     private let only: Set<MessageName>?
     private let shardCount: Int
-    private var next = Offset(1)
+    private var next: Offset
     private var lastTime = Timestamp.none
     private var sessions: [(session: Session, first: Offset)] = []
 
@@ -88,9 +88,10 @@ final class HalfReader {
     private static let pageMin = 8192
 
     init(
-        _ shard: ShardID, _ log: any LogReading, through: Offset, shardCount: Int,
-        comparesBytes: Bool, only: Set<MessageName>? = nil
+        _ shard: ShardID, _ log: any LogReading, from first: Offset, through: Offset,
+        shardCount: Int, comparesBytes: Bool, only: Set<MessageName>? = nil
     ) {
+        next = first
         self.shard = shard
         self.log = log
         self.through = through
@@ -122,7 +123,8 @@ final class HalfReader {
                 guard commit.firstOffset == next, commit.timestamp > lastTime else {
                     throw StoreError(
                         .damaged,
-                        "the log of \(log.name) makes no sense at \(log.name)@\(next.rawValue)")
+                        "the log of \(log.name) makes no sense at \(log.name)@\(next.rawValue);"
+                            + " run: tally verify DIR")
                 }
                 read(commit)
                 next = Offset(commit.lastOffset.rawValue + 1)

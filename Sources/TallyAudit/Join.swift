@@ -148,8 +148,9 @@ private final class JoinPass {
         audit.shards.compactMap { shard in
             guard let log = shard.log, !excluded.contains(shard.shard) else { return nil }
             return HalfReader(
-                shard.shard, log, through: context.cut.through(shard.shard),
-                shardCount: audit.shards.count, comparesBytes: comparesBytes, only: only)
+                shard.shard, log, from: audit.manifest.first(of: shard.shard),
+                through: context.cut.through(shard.shard), shardCount: audit.shards.count,
+                comparesBytes: comparesBytes, only: only)
         }
     }
 

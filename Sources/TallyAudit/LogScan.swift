@@ -15,6 +15,7 @@ struct WitnessedHead {
 struct LogScan {
     let shard: ShardID
     private let name: String
+    private let first: Offset
     private let through: Offset
     private(set) var commits: UInt64 = 0
     private(set) var events: UInt64 = 0
@@ -24,20 +25,21 @@ struct LogScan {
     /// Why the log makes no sense from some place on; levels above do not use it then.
     private(set) var problem: StoreError?
 
-    init(_ shard: ShardID, _ name: String, through: Offset) {
+    init(_ shard: ShardID, _ name: String, from first: Offset, through: Offset) {
         self.shard = shard
         self.name = name
+        self.first = first
         self.through = through
     }
 
     /// The level `commits`: validity, contiguous offsets, epochs never down, time strictly up.
     mutating func scanCommits(_ log: any LogReading, _ counter: ProgressCounter) {
-        var next = Offset(1)
+        var next = first
         var time = Timestamp.none
         var epoch = Epoch.none
         var told: UInt64 = 0
         do {
-            try log.forEachCommit(from: Offset(1)) { commit in
+            try log.forEachCommit(from: first) { commit in
                 guard commit.firstOffset <= through else { return false }
                 let place = commit.firstOffset
                 if place != next {
@@ -71,15 +73,18 @@ struct LogScan {
             }
         } catch {
             let error = StoreError(wrapping: error, name)
-            broken("damaged-commit", next, error.text)
+            let what = error.cause.map { "\($0)" } ?? error.text
+            broken(
+                "damaged-commit", next,
+                "\(what); what stands before it can be read, and a copy of the log may hold the rest"
+            )
         }
         counter.add(events - told)
     }
 
     private mutating func broken(_ code: String, _ offset: Offset, _ text: String) {
         let place = "\(name)@\(offset.rawValue)"
-        findings.append(
-            VerifyFinding(.commits, code, shard, offset, text: "at \(place): \(text)"))
+        findings.append(VerifyFinding(.commits, code, shard, offset, text: text))
         if problem == nil {
             problem = StoreError(.damaged, "the log of \(name) makes no sense from \(place) on")
         }

@@ -98,14 +98,10 @@ public enum Replay {
         var state = ShardState<P>(
             context: audit.context(shard.shard), manifest: audit.manifest)
         if start == .snapshot, let ledger = audit.ledger {
-            do {
-                let snapshot = try Snapshot.newest(
-                    P.self, in: ledger, of: shard.shard, log: log, through: through
-                ) { result.notes.append($0) }
-                if let snapshot { state = snapshot }
-            } catch {
-                result.notes.append("no snapshot was used: \(error)")
-            }
+            let snapshot = Snapshot.newest(
+                P.self, in: ledger, of: shard.shard, log: log, through: through
+            ) { result.notes.append($0) }
+            if let snapshot { state = snapshot }
         }
         let skipped = state.eventCount
         var told: UInt64 = skipped
@@ -117,8 +113,9 @@ public enum Replay {
             if through != Cut.unbounded, state.messaging.offset < through {
                 throw StoreError(
                     .damaged,
-                    "the log of \(shard.name) ends at \(state.messaging.offset.rawValue) and not at"
-                        + " \(through.rawValue); run: tally verify DIR")
+                    "the log of \(shard.name) ends at"
+                        + " \(shard.name)@\(state.messaging.offset.rawValue) and not at"
+                        + " \(shard.name)@\(through.rawValue); run: tally verify DIR")
             }
         } catch {
             result.problem = StoreError(wrapping: error, shard.name)

@@ -118,7 +118,9 @@ private struct DecisionCheck<P: Program> {
         try log.forEachCommit(from: Offset(1)) { commit in
             guard commit.firstOffset.rawValue == messaging.offset.rawValue + 1 else {
                 throw StoreError(
-                    .damaged, "the log of \(context.name) has a gap; run: tally verify DIR")
+                    .damaged,
+                    "the log of \(context.name) has a gap at \(context.name)@"
+                        + "\(messaging.offset.rawValue + 1); run: tally verify DIR")
             }
             guard commit.firstOffset <= through else { return false }
             try check(commit, through: through)

@@ -162,8 +162,8 @@ public struct Trace: Sendable {
             for shard in ends.sorted() where audit.directory.contains(shard) {
                 guard let log = audit[shard].log else { continue }
                 let reader = HalfReader(
-                    shard, log, through: cut.through(shard), shardCount: audit.shards.count,
-                    comparesBytes: true, only: messages)
+                    shard, log, from: audit.manifest.first(of: shard), through: cut.through(shard),
+                    shardCount: audit.shards.count, comparesBytes: true, only: messages)
                 while !reader.isDone {
                     reader.refill()
                     while !reader.isEmpty { halves.append(reader.take()) }

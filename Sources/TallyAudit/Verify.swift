@@ -149,7 +149,8 @@ final class VerifyPass<P: Program> {
         let found = Parallel.map(logs.count) { index in
             let (shard, log) = logs[index]
             var scan = LogScan(
-                shard, directory.name(of: shard), through: audit.cut.through(shard))
+                shard, directory.name(of: shard), from: manifest.first(of: shard),
+                through: audit.cut.through(shard))
             scan.scanCommits(log, counter)
             return scan
         }

@@ -16,7 +16,7 @@ struct AtOption: ParsableArguments {
         guard let text else { return nil }
         do {
             return try audit.cut(at: Position(text, audit.directory))
-        } catch {
+        } catch  where error.code == .malformed {
             throw UsageError(error.text)
         }
     }

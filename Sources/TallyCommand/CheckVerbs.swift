@@ -1,6 +1,6 @@
 import ArgumentParser
 package import TallyAudit
-import TallyCore
+package import TallyCore
 import TallyStore
 
 /// `tally orphans`
@@ -161,6 +161,17 @@ extension HalfClass {
     }
 }
 
+extension VerifyFinding {
+    /// What it is about: an event or a shard, and a message.
+    package func place(_ directory: ShardDirectory) -> String {
+        let event = shard.map { shard in
+            offset.map { directory.address(shard, $0) } ?? directory.name(of: shard)
+        }
+        return [event, message.map { directory.text($0) }].compactMap { $0 }
+            .joined(separator: " ")
+    }
+}
+
 extension VerifyLevel {
     /// What the level counts.
     package var unit: String {
@@ -228,14 +239,8 @@ struct VerifyVerb<P: Program>: LedgerVerb {
             print("\(name)\(pad)\(result)  \(readable(level.items)) \(level.level.unit)")
         }
         for finding in report.findings.prefix(100) {
-            let place = finding.shard.map { shard in
-                finding.offset.map { ledger.shards.address(shard, $0) }
-                    ?? ledger.shards.name(of: shard)
-            }
-            let message = finding.message.map { ledger.shards.text($0) }
-            let places = [place, message].compactMap { $0 }.joined(separator: " ")
             print(
-                "\(Console.styled(finding.code, .red))  \(places)  "
+                "\(Console.styled(finding.code, .red))  \(finding.place(ledger.shards))  "
                     + Console.escaped(finding.text, max: 500))
         }
         if report.findings.count > 100 {

@@ -70,8 +70,9 @@ struct CopyVerb<P: Program>: ParsableCommand {
         }
         for line in table.lines { print(line) }
         for finding in made.report?.findings ?? [] {
-            let text = Console.escaped(finding.text, max: 500)
-            print("\(Console.styled(finding.code, .red))  \(text)")
+            print(
+                "\(Console.styled(finding.code, .red))  \(finding.place(source.shards))  "
+                    + Console.escaped(finding.text, max: 500))
         }
         for text in made.report?.notChecked ?? [] {
             print("not checked: \(Console.escaped(text, max: 500))")
@@ -112,7 +113,9 @@ struct CopyVerb<P: Program>: ParsableCommand {
         if let report = made.report {
             json.field("verified", report.isClean)
             json.beginArray("findings")
-            for finding in report.findings { json.field(nil, finding.text) }
+            for finding in report.findings {
+                json.field(nil, "\(finding.place(source.shards)): \(finding.text)")
+            }
             json.endArray()
             json.beginArray("notChecked")
             for text in report.notChecked { json.field(nil, text) }
@@ -150,7 +153,8 @@ private final class Interruptible {
 
     func update(_ done: UInt64, of total: UInt64) throws {
         if isInterrupted.load(ordering: .relaxed) {
-            throw StoreError(.system, "interrupted; nothing was left behind")
+            throw StoreError(
+                .system, "interrupted; nothing was left behind; run it again when there is time")
         }
         let shown = progress ?? Progress(title, total: total)
         progress = shown

@@ -26,7 +26,7 @@ struct Export<P: Program>: ParsableCommand {
         if let problem = audit.problems.first?.problem { throw problem }
         var export = LedgerExport(opened.manifest) { shard in
             guard let log = audit[shard].log else {
-                throw StoreError(.missingShard, "shard \(audit[shard].name) is missing")
+                preconditionFailure("a shard without a problem has a log")
             }
             return log
         }
@@ -50,9 +50,12 @@ struct Export<P: Program>: ParsableCommand {
             try export.write { try handle.write(contentsOf: Data($0)) }
             try handle.close()
         } catch let error as StoreError {
-            throw error
+            throw StoreError(error.code, "\(error.text); \(output) holds what stands before it")
         } catch {
-            throw StoreError(.system, "cannot write \(output): \(error.localizedDescription)")
+            throw StoreError(
+                .system,
+                "cannot write \(output): \(error.localizedDescription); what is in it is not"
+                    + " whole: free some space or name another file")
         }
     }
 }

@@ -44,7 +44,9 @@ struct Init<P: Program>: ParsableCommand {
             id: Files.random16(), program: program, shards: directory)
         for text in unordered?.split(separator: ",") ?? [] {
             guard let channel = directory.channel(String(text)) else {
-                throw UsageError("\(text) is no channel between two of the shards")
+                throw UsageError(
+                    "\(text) is no channel between two of the shards; write it like a/b, from the"
+                        + " origin to the destination")
             }
             manifest.unordered.insert(channel)
         }

@@ -108,7 +108,7 @@ struct Log<P: Program>: LedgerVerb {
             throw UsageError("--from \(low) lies behind --through \(high); exchange them")
         }
         query.offsets = from == nil && through == nil ? nil : low...high
-        if let limit, limit < 0 { throw UsageError("--limit is at least 0") }
+        if let limit, limit < 0 { throw UsageError("--limit is at least 0; see: tally log --help") }
         query.limit = limit
         query.isReverse = reverse
         return query

@@ -7,9 +7,9 @@ enum CommandRoot {
 
     static func set(_ type: any ParsableCommand.Type) { root.withLock { $0 = type } }
 
-    static func type() throws -> any ParsableCommand.Type {
+    static var type: any ParsableCommand.Type {
         guard let type = root.withLock({ $0 }) else {
-            throw UsageError("this verb is run by a tool's main, not by itself")
+            preconditionFailure("a verb is run by a tool's main, which has set the root")
         }
         return type
     }
@@ -35,7 +35,7 @@ struct Completions: ParsableCommand {
             throw UsageError("there are completions for bash, zsh and fish, not for \(self.shell)")
         }
         var output = Output()
-        output.line(try CommandRoot.type().completionScript(for: shell))
+        output.line(CommandRoot.type.completionScript(for: shell))
     }
 }
 
@@ -52,6 +52,6 @@ struct Manual: ParsableCommand {
 
     func run() throws {
         var output = Output()
-        for line in ManualPage(try CommandRoot.type()).lines { output.line(line) }
+        for line in ManualPage(CommandRoot.type).lines { output.line(line) }
     }
 }

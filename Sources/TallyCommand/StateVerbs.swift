@@ -32,11 +32,7 @@ struct ReplayVerb<P: Program>: LedgerVerb {
         let replayed = try Replay.run(Q.self, audit, at: cut) { progress.update($0) }
         progress.finish()
         if json.isOn { printJSON(replayed, ledger) } else { printText(replayed) }
-        for shard in replayed.shards {
-            for note in shard.notes { Console.note(Console.escaped(note)) }
-            if let problem = shard.problem { Console.notRead(problem.text) }
-        }
-        if replayed.isPartial { throw Exit.partial }
+        try replayed.endWithProblems()
     }
 
     private func printText<Q: Program>(_ replayed: Replayed<Q>) {
@@ -138,6 +134,17 @@ struct ReplayVerb<P: Program>: LedgerVerb {
     }
 }
 
+extension Replayed {
+    /// Says on standard error what could not be read or used; exit code 4 when something was not read.
+    fileprivate func endWithProblems() throws {
+        for shard in shards {
+            for note in shard.notes { Console.note(Console.escaped(note, max: 2000)) }
+            if let problem = shard.problem { Console.notRead(problem.text) }
+        }
+        if isPartial { throw Exit.partial }
+    }
+}
+
 /// `tally state`
 struct StateVerb<P: Program>: LedgerVerb {
     static var configuration: CommandConfiguration {
@@ -187,8 +194,7 @@ struct StateVerb<P: Program>: LedgerVerb {
             }
         }
         json.printed()
-        audit.reportProblems()
-        try audit.throwIfPartial()
+        try replayed.endWithProblems()
     }
 
     private func printFields(_ fields: [(name: String, value: String)], indent: String) {
@@ -296,7 +302,6 @@ struct Pending<P: Program>: LedgerVerb {
             for line in table.lines { output.line(line) }
             output.line("\(readable(count)) pending; to see why: tally orphans \(ledger.directory)")
         }
-        audit.reportProblems()
-        try audit.throwIfPartial()
+        try replayed.endWithProblems()
     }
 }

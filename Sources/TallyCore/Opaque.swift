@@ -9,7 +9,7 @@ public enum Opaque: Program {
     public static func decide(
         _ stimulus: Stimulus, _ state: State, _ shard: ShardContext
     ) throws(Refusal) -> Decision {
-        throw Refusal("the program of this ledger is not part of this tool")
+        throw Refusal("the program of this ledger is not part of this tool; use its own")
     }
 
     public static func evolve(

@@ -76,7 +76,10 @@ struct Demo: AsyncParsableCommand {
         }
         for shard in earlier.shards.all {
             if let holder = earlier.writer(of: shard) {
-                throw StoreError(.held, "\(directory) is being written by \(holder)")
+                throw StoreError(
+                    .held,
+                    "\(directory) is being written by \(holder); stop it first, or name another"
+                        + " place")
             }
         }
         Files.removeTree(directory)
@@ -106,7 +109,10 @@ struct Demo: AsyncParsableCommand {
         }
         progress.finish()
         guard child.isRunning else {
-            throw StoreError(.system, "the trading process ended by itself before it was killed")
+            throw StoreError(
+                .system,
+                "the trading process ended by itself before it was killed; what it printed says"
+                    + " why, or ask for more --trades")
         }
         kill(child.processIdentifier, SIGKILL)
         child.waitUntilExit()
@@ -218,7 +224,9 @@ struct Demo: AsyncParsableCommand {
                     + Console.styled(result, level.findings == 0 ? .green : .red)
                     + "  \(readable(level.items)) \(level.level.unit)")
         }
-        for finding in report.findings.prefix(5) { say("   \(finding.code): \(finding.text)") }
+        for finding in report.findings.prefix(5) {
+            say("   \(finding.code)  \(finding.place(ledger.shards))  \(finding.text)")
+        }
         return report
     }
 

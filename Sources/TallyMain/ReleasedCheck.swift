@@ -35,7 +35,7 @@ struct ReleasedCheck {
         var query = EventQuery()
         query.kinds = [.commanded]
         var doubled = 0
-        try query.run(audit) { event in
+        let problems = try query.run(audit) { event in
             let name = Self.name(
                 ledger.shards.name(of: event.shard), event.event.identity.description,
                 event.event.sequence.rawValue)
@@ -44,6 +44,8 @@ struct ReleasedCheck {
             recorded[name]?.event.peerOffset = event.offset
             return true
         }
+        // What was not read would count as lost.
+        if let problem = problems.first?.problem { throw problem }
         self.doubled = doubled
         var unreadable = 0
         let decoder = JSONDecoder()

@@ -36,7 +36,7 @@ struct VenueRunner: Sendable {
     static func ledger(_ directory: String, name: String? = nil) throws -> Ledger {
         if Files.exists(directory), !Files.list(directory).isEmpty { return try Ledger(directory) }
         guard let shards = ShardDirectory(shardNames) else {
-            throw StoreError(.malformed, "the venue's shard names are not well-formed")
+            preconditionFailure("the venue's shard names are well-formed")
         }
         let name = name ?? URL(fileURLWithPath: directory).lastPathComponent
         return try Ledger.create(
@@ -208,10 +208,11 @@ final class ReleasedLines: Sendable {
 
     /// Makes the file anew, or appends to it when it is there.
     init(path: String) throws {
-        if !Files.exists(path), !FileManager.default.createFile(atPath: path, contents: nil) {
-            throw UsageError("cannot create \(path)")
+        if !Files.exists(path) { _ = FileManager.default.createFile(atPath: path, contents: nil) }
+        guard !Files.isDirectory(path), let opened = FileHandle(forUpdatingAtPath: path) else {
+            throw UsageError(
+                "cannot write \(path); name a file in a directory that can be written")
         }
-        let opened = try FileHandle(forUpdating: URL(fileURLWithPath: path))
         let end = try opened.seekToEnd()
         if end > 0 {
             // A line that a kill cut short takes no other one with it.

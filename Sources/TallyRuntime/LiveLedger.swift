@@ -234,7 +234,7 @@ extension ShardState {
         _ ledger: Ledger, _ shard: ShardID, _ log: some LogReading,
         _ report: (String) -> Void
     ) throws -> ShardState {
-        let snapshot = try Snapshot.newest(
+        let snapshot = Snapshot.newest(
             P.self, in: ledger, of: shard, log: log, skipped: report)
         var state =
             snapshot

@@ -125,7 +125,7 @@ public enum Recovery {
         var loss = Loss()
         loss.mark = writable.refusedMark?.position
         for peer in ledger.shards.all where peer != shard {
-            guard let statement = try statement(of: peer, about: shard, in: ledger) else {
+            guard let statement = statement(of: peer, about: shard, in: ledger) else {
                 loss.unread.append(peer)
                 continue
             }
@@ -173,10 +173,10 @@ public enum Recovery {
     /// What a shard's log last witnessed of another; `nil` when its log cannot be read.
     private static func statement(
         of peer: ShardID, about shard: ShardID, in ledger: Ledger
-    ) throws -> Statement? {
+    ) -> Statement? {
         guard let log = try? ledger.openForReading(peer) else { return nil }
         var state = ShardState<Opaque>(context: ledger.context(peer), manifest: ledger.manifest)
-        try state.fold(log)
+        guard (try? state.fold(log)) != nil else { return nil }
         return state.messaging.peer(shard)?.statement
     }
 }
@@ -197,7 +197,7 @@ final class Pump<P: Program> {
             throw StoreError(
                 .unknown,
                 "recovery needs the ledger's program, \(ledger.manifest.program); this tool has "
-                    + (P.name.isEmpty ? "none" : P.name))
+                    + (P.name.isEmpty ? "none" : P.name) + "; use the program's own tool")
         }
         var options = MachineOptions()
         options.retries = false

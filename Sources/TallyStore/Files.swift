@@ -19,7 +19,8 @@ package enum Files {
     static func failure(_ what: String, _ path: String) -> StoreError {
         let number = errno
         let code: StoreError.Code = number == ENOSPC || number == EDQUOT ? .full : .system
-        return StoreError(code, "cannot \(what) \(path): \(text(ofError: number))")
+        let next = code == .full ? "; free some space and try again" : ""
+        return StoreError(code, "cannot \(what) \(path): \(text(ofError: number))\(next)")
     }
 
     package static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }

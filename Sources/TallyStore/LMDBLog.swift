@@ -152,7 +152,13 @@ public final class LMDBLog: LogStore {
                 .damaged, "shard \(name) holds no log: \(error.path) is no shard of a ledger")
         case .corrupted, .invalid, .versionMismatch:
             return StoreError(
-                .damaged, "the file of shard \(name) is damaged: \(error); run: tally verify DIR")
+                .damaged, "the file of shard \(name) is damaged: \(error); run: tally verify DIR",
+                cause: error)
+        case .accessDenied, .other:
+            return StoreError(
+                .system,
+                "shard \(name): \(error); data.mdb and lock.mdb there have to be files that this"
+                    + " user may open")
         default:
             return StoreError(.system, "shard \(name): \(error)")
         }
@@ -166,7 +172,8 @@ public final class LMDBLog: LogStore {
         } catch let error as LMDBError {
             throw Self.translated(error, name)
         } catch let error as CommitError {
-            throw StoreError(.damaged, "shard \(name): \(error); run: tally verify DIR")
+            throw StoreError(
+                .damaged, "shard \(name): \(error); run: tally verify DIR", cause: error)
         }
     }
 
@@ -218,7 +225,8 @@ public final class LMDBLog: LogStore {
                 commit.lastOffset < offset ? true : try body(commit)
             }
         } catch let error as CommitError {
-            throw StoreError(.damaged, "\(name)@\(key): \(error); run: tally verify DIR")
+            throw StoreError(
+                .damaged, "\(name)@\(key): \(error); run: tally verify DIR", cause: error)
         }
     }
 

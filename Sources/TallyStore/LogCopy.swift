@@ -33,7 +33,7 @@ package final class LogCopy {
     /// Opens the empty log of a shard that was just made.
     package init(into ledger: Ledger, _ shard: ShardID) throws(StoreError) {
         name = ledger.shards.name(of: shard)
-        first = Offset(ledger.manifest.windows[shard]?.lowerBound ?? 1)
+        first = ledger.manifest.first(of: shard)
         end = LogPosition(
             offset: .none, head: Hashing.seed(ledger: ledger.manifest.id, shard: shard),
             timestamp: .none)

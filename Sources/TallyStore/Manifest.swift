@@ -41,6 +41,11 @@ public struct Manifest: Equatable, Sendable {
         self.shards = shards
     }
 
+    /// Where a shard's log begins: at 1, or at the lower end of its window.
+    package func first(of shard: ShardID) -> Offset {
+        Offset(windows[shard]?.lowerBound ?? 1)
+    }
+
     /// What of it the messaging fold depends on.
     public var rules: MessagingState.Rules {
         MessagingState.Rules(

@@ -20,7 +20,7 @@ public struct ShardState<P: Program>: Sendable {
     /// The empty state.
     public init(context: ShardContext, manifest: Manifest) {
         self.context = context
-        first = Offset(manifest.windows[context.shard]?.lowerBound ?? 1)
+        first = manifest.first(of: context.shard)
         messaging = MessagingState(
             shard: context.shard, shardCount: manifest.shards.count, rules: manifest.rules)
         application = P.initial(context)

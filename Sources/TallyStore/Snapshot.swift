@@ -127,7 +127,7 @@ public enum Snapshot {
     public static func newest<P: Program>(
         _ program: P.Type, in ledger: Ledger, of shard: ShardID, log: some LogReading,
         through end: Offset = Offset(CommitFormat.offsetMax), skipped: (String) -> Void
-    ) throws -> ShardState<P>? {
+    ) -> ShardState<P>? {
         for offset in offsets(in: ledger, of: shard) where offset <= end {
             do {
                 return try read(P.self, in: ledger, of: shard, at: offset, log: log)

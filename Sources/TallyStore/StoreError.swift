@@ -44,10 +44,18 @@ public struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     /// One line: what, where, what to do next.
     public var text: String
 
+    /// What was thrown below, for whoever says the place and the next step in words of its own.
+    package private(set) var cause: (any Error)?
+
     /// Makes an error of a code and a line.
     public init(_ code: Code, _ text: String) {
         self.code = code
         self.text = text
+    }
+
+    package init(_ code: Code, _ text: String, cause: any Error) {
+        self.init(code, text)
+        self.cause = cause
     }
 
     public static func == (left: Self, right: Self) -> Bool { left.code == right.code }

@@ -215,6 +215,10 @@ struct VerifyTests {
             let found = try report(try log()) { $0.commits[2].bytes[byte] ^= 4 }
             #expect(found.findings.map(\.code) == ["damaged-commit"])
             #expect(found.findings.map(\.offset) == [Offset(3)])
+            // The finding has its place; its text is the damage, and no verb that ran already.
+            let text = found.findings.first?.text ?? ""
+            #expect(text.contains(" of the commit); what stands before it can be read"), "\(text)")
+            #expect(!text.contains("a@3") && !text.contains("tally verify"), "\(text)")
             #expect(found.isPartial && found.levels.map(\.isChecked)[2] == false)
         }
         let short = try report(try log()) { $0.commits.removeLast() }

@@ -1,4 +1,6 @@
 import Foundation
+import TallyCore
+import TallyStore
 import Testing
 
 /// One thing that a person may get wrong.
@@ -59,6 +61,17 @@ struct BadInputTests {
         Mistake("venue run good --loss 2", 2, "between 0 and 1", "tally venue run --help"),
         Mistake("venue run good --trades x", 2, "'x'", "tally venue run --help"),
         Mistake("venue run good --released no/such/file", 2, "no/such/file"),
+        Mistake("venue run good --released good", 2, "cannot write good", "name a file"),
+        Mistake("venue run good --json --metrics", 2, "--metrics prints a table", "--json out"),
+        Mistake("venue run good --trades=-1", 2, "--trades is at least 0", "venue run --help"),
+        Mistake("venue run good --delay=60001", 2, "--delay 0 to 60000", "venue run --help"),
+        Mistake("demo good --trades 5", 2, "--trades is at least 100", "tally demo --help"),
+        Mistake("completions tcsh", 2, "bash, zsh and fish", "tcsh"),
+        Mistake("trace good trades-0/collateral-0/1 --depth=-1", 2, "--depth is at least 0"),
+        Mistake("log good --limit=-1", 2, "--limit is at least 0", "tally log --help"),
+        Mistake("log good -f --reverse", 2, "leave out --reverse", "tally log --help"),
+        Mistake("log good -f --until 2026-11-23T12:00:00Z", 2, "leave out --until"),
+        Mistake("snapshot remove good --keep=-1", 2, "--keep is at least 0"),
         Mistake("venue check good nowhere", 3, "nowhere", "No such file"),
         Mistake("venue check good plan", 2, "plan holds no released results", "--released"),
     ]
@@ -69,11 +82,18 @@ struct BadInputTests {
         Mistake("orphans good/shards", 3, "good/shards is not a ledger", "ledger.json"),
         Mistake("recover plan good -o no/such/plan", 3, "no/such/plan", "directory"),
         Mistake("export good -o no/such/lines", 3, "no/such/lines", "directory"),
+        Mistake("demo good", 2, "good exists and is no earlier demo", "another place"),
+        Mistake("copy good nowhere/new", 2, "there is no directory nowhere"),
+        Mistake("copy good sealed", 2, "sealed exists already", "another place"),
         Mistake("init good --shards a,b", 2, "good exists already", "another place"),
         Mistake("init no/such/place --shards a", 2, "there is no directory no/such"),
         Mistake("import lines sealed", 2, "sealed exists already", "another place"),
         Mistake("import lines no/such/place", 2, "there is no directory no/such"),
         Mistake("import nowhere new", 3, "nowhere", "No such file"),
+        Mistake("import good new", 3, "cannot read good", "Is a directory"),
+        Mistake(
+            ["init", String(repeating: "n", count: 256), "--shards", "a"], 3,
+            ["cannot rename", "File name too long"]),
         Mistake("init new --shards a,a", 2, "a,a", "none twice"),
         Mistake("init new --shards A", 2, "shard names A ", "a-z, 0-9 and -"),
         Mistake("init new --shards a,,b", 2, "a,,b", "1 to 64"),
@@ -113,11 +133,14 @@ struct BadInputTests {
         Mistake("orphans good --at 2026-99-01T00:00:00Z", 2, "is no position", "-15m"),
         Mistake("trace good trades-0/collateral-0/1 --at -1w", 2, "-1w is no position", "-2d"),
         Mistake("orphans good --older-than long", 2, "long is no span of time", "5m"),
+        Mistake("replay good --at trades-0@1,trades-0@2", 2, "names trades-0 twice"),
         Mistake("verify good --level deep", 2, "deep is no level", "structure, commits"),
     ]
 
     static let sealed = [
         Mistake("venue run sealed", 2, "sealed is evidence", "cannot be written"),
+        Mistake("snapshot create sealed", 2, "sealed is evidence", "tally copy --writable"),
+        Mistake("snapshot remove sealed", 2, "sealed is evidence", "tally copy --writable"),
         Mistake("recover plan sealed -o other", 2, "evidence", "cannot be recovered"),
         Mistake("recover accept sealed trades-0 --reason x", 2, "sealed is evidence"),
         Mistake("recover force sealed trades-0/collateral-0/1 --reason x", 2, "sealed is evidence"),
@@ -203,6 +226,19 @@ struct BadInputTests {
         try expect(lines.count, "cut off")
     }
 
+    @Test("a demo that somebody writes is not replaced")
+    func demoUnderWay() throws {
+        let scratch = try Scratch()
+        try scratch.clean("init", "demo", "--shards", "a,b", "--name", "tally demo")
+        let ledger = try Ledger(scratch("demo"))
+        let lock = try WriterLock(ledger.writerPath(of: ShardID(2)), shard: "b")
+        let holder = try #require(ledger.writer(of: ShardID(2)))
+        try Mistake(
+            ["demo", "demo"], 3, ["demo is being written by \(holder)", "name another place"]
+        ).expectRefused(in: scratch)
+        withExtendedLifetime(lock) {}
+    }
+
     @Test("a ledger of another program is not run as a venue")
     func otherProgram() throws {
         let scratch = try Scratch()
@@ -211,6 +247,12 @@ struct BadInputTests {
         for verb in ["info", "state", "pending", "orphans", "replay", "log", "export"] {
             try scratch.clean(verb, "ledger")
         }
+        try Mistake("recover accept ledger a --reason x", 2, "program, other", "own tool")
+            .expectRefused(in: scratch)
+        try Mistake("recover force ledger a/b/1 --reason x", 2, "program, other", "own tool")
+            .expectRefused(in: scratch)
+        try Mistake("replay ledger --check", 2, "by the program that made them (other)")
+            .expectRefused(in: scratch)
         // Nothing checked is a failure, not a success.
         let verified = try scratch.tally("verify", "ledger")
         #expect(verified.status == 4)

@@ -30,6 +30,19 @@ struct PerformTests {
         }
     }
 
+    @Test("a ledger whose program is not at hand takes no command, and says so")
+    func opaque() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path, program: "")
+            let live = try LiveLedger(ledger, program: Opaque.self, options: Lab.options)
+            let refusal = await Lab.refusal { _ = try await live.perform([1], on: Lab.a) }
+            #expect(
+                refusal?.text == "the program of this ledger is not part of this tool; use its own")
+            await live.close()
+            #expect(try Lab.records(ledger, Lab.a).allSatisfy { $0.event.kind != .commanded })
+        }
+    }
+
     @Test("a returned result is in the file at that moment: a copy made under the writer holds it")
     func durableBeforeReturn() async throws {
         try await Lab.withScratch { path in

@@ -135,6 +135,27 @@ struct SnapshotTests {
         }
     }
 
+    @Test("one that cannot be written is a warning with its place, and the shard runs on")
+    func unwritable() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            let folder = ledger.snapshotsPath(of: Lab.a)
+            try Lab.write([1], to: folder)
+            let lines = Lines()
+            var options = Self.options
+            options.snapshotAtCloseMin = .max
+            options.logger = lines.logger
+            try await Lab.running(ledger, InProcessTransport(), options) { live in
+                for number in 0..<60 { try await live.perform(.note([UInt8(number)]), on: Lab.a) }
+                try await Lab.eventually("the warning is there") { !lines.all.isEmpty }
+                try await live.exchange()
+            }
+            let line = lines.all.first ?? ""
+            #expect(line.contains("no snapshot was written: cannot make the directory \(folder)"))
+            try Lab.expectClean(ledger)
+        }
+    }
+
     @Test("a short session is closed without one, a longer one with one")
     func atClose() async throws {
         try await Lab.withScratch { path in

@@ -29,6 +29,37 @@ struct WriterTests {
         }
     }
 
+    @Test("a log that breaks a law is not served; what, where and what next is said")
+    func lawless() async throws {
+        try await Lab.withScratch { path in
+            let ledger = try Lab.ledger(path)
+            try await Lab.running(ledger) { live in try await live.exchange() }
+            do {
+                let shard = try ledger.openForWriting(Lab.b, durability: .process)
+                var event = Event(.answered)
+                event.peer = Lab.a
+                event.sequence = SequenceNumber(77)
+                event.outcome = .accepted
+                var commit = CommitBuilder()
+                commit.open(
+                    firstOffset: Offset(shard.end.offset.rawValue + 1),
+                    timestamp: Timestamp(shard.end.timestamp.rawValue + 1), epoch: Epoch(1))
+                commit.append(event, payload: [])
+                commit.seal(previousHead: shard.end.head)
+                let end = try shard.log.append(commit, expecting: shard.end.head)
+                try shard.log.close()
+                #expect(end.offset > shard.end.offset)
+            }
+            let offset = try ledger.openForReading(Lab.b).end().offset.rawValue
+            let error = await Lab.storeError { _ = try Lab.live(ledger) }
+            #expect(error?.code == .damaged)
+            let text = error?.text ?? ""
+            #expect(text.hasPrefix("the log of b breaks a law of the protocol at b@\(offset): it "))
+            #expect(text.hasSuffix("; it is not served; run: tally verify DIR"), "\(text)")
+            #expect(ledger.writer(of: Lab.a) == nil && ledger.writer(of: Lab.b) == nil)
+        }
+    }
+
     @Test("closing lets go of the shards while the closed ledger is still at hand")
     func released() async throws {
         try await Lab.withScratch { path in

@@ -1,4 +1,5 @@
 import Foundation
+import LMDB
 import TallyCore
 import TallyStore
 import Testing
@@ -62,6 +63,20 @@ struct LedgerOpeningTests {
         Case("a manifest without shards", .manifest, edited(#"["a","b"]"#, "[]")),
         Case("a shard name that leads elsewhere", .manifest, edited(#"["a","b"]"#, #"["../a"]"#)),
         Case("a bad id", .manifest, edited(StoreFixture.id.description, "12")),
+        Case(
+            "a channel that is none", .manifest,
+            edited(#""shards":"#, #""unordered":["a/x"],"shards":"#)),
+        Case(
+            "a window of a shard that is none", .manifest,
+            edited(#""shards":"#, #""windows":{"x":[1,2]},"shards":"#)),
+        Case(
+            "a window that ends before it begins", .manifest,
+            edited(#""shards":"#, #""windows":{"a":[2,1]},"shards":"#)),
+        Case("a manifest that is too large", .manifest) { ledger in
+            try StoreFixture.write(
+                [UInt8](repeating: 0x20, count: 16 << 20 + 1), to: ledger.directory + "/ledger.json"
+            )
+        },
         Case("a key that is missing", .manifest, edited(#""sealed":false,"#, "")),
     ]
 
@@ -170,6 +185,94 @@ struct LedgerOpeningTests {
         }
     }
 
+    @Test("a page that an opening does not read is found by the structure check, with its place")
+    func innerPage() throws {
+        try StoreFixture.withScratch { scratch in
+            let ledger = try StoreFixture.ledger(scratch + "/ledger")
+            try StoreFixture.writing(ledger) { shard in
+                for number in 0..<400 {
+                    try StoreFixture.append(
+                        [[UInt8](repeating: 7, count: 300 + number)], to: shard.log)
+                }
+            }
+            let path = ledger.dataPath(of: StoreFixture.shard)
+            let whole = try StoreFixture.bytes(path)
+            #expect(try ledger.checkStructure(StoreFixture.shard) > 20)
+            var inner = 0
+            for page in stride(from: 8192, to: whole.count, by: 4096) {
+                var bytes = whole
+                // The page's own flags.
+                bytes[page + 10] ^= 0x40
+                try StoreFixture.write(bytes, to: path)
+                guard (try? ledger.check(StoreFixture.shard)) != nil else { continue }
+                guard let error = Self.error({ _ = try ledger.checkStructure(StoreFixture.shard) })
+                else { continue }
+                inner += 1
+                check(error, .damaged, names: path)
+                #expect(error.text.contains("shard a is damaged"), "\(error.text)")
+                #expect(error.text.contains("page \(page / 4096), byte "), "\(error.text)")
+                // The same before a still log is opened.
+                #expect(
+                    Self.error { _ = try ledger.openForReading(StoreFixture.shard) } == error)
+            }
+            #expect(inner > 10)
+        }
+    }
+
+    private static func error(_ body: () throws -> Void) -> StoreError? {
+        do {
+            try body()
+            return nil
+        } catch {
+            return error as? StoreError
+        }
+    }
+
+    @Test("a directory in the place of a shard's small file is named")
+    func smallFiles() throws {
+        try StoreFixture.withScratch { scratch in
+            for name in ["writer", "mark", "lock.mdb"] {
+                let ledger = try Ledger.create(scratch + "/" + name, try StoreFixture.manifest())
+                let path = ledger.path(of: StoreFixture.shard) + "/" + name
+                StoreFixture.remove(path)
+                try FileManager.default.createDirectory(
+                    atPath: path, withIntermediateDirectories: false)
+                let error = Self.error {
+                    _ = try ledger.openForWriting(StoreFixture.shard, durability: .process)
+                }
+                check(error, .system, names: ledger.path(of: StoreFixture.shard))
+                let text = error?.text ?? ""
+                #expect(text.contains(name) && text.contains("Is a directory"), "\(text)")
+            }
+        }
+    }
+
+    @Test("a directory that holds no log is named by whoever opens it as one")
+    func noLog() throws {
+        try StoreFixture.withScratch { scratch in
+            func open() -> StoreError? {
+                Self.error {
+                    _ = try LMDBLog(
+                        directory: scratch, name: "a", ledger: StoreFixture.id,
+                        shard: StoreFixture.shard, access: .readStill)
+                }
+            }
+            let missing = open()
+            check(missing, .missingShard, names: scratch)
+            // A database of somebody else.
+            do {
+                let environment = try Environment(path: scratch, options: .init(access: .readWrite))
+                let transaction = try environment.beginWrite()
+                _ = try transaction.openTable(name: "other", create: true)
+                try transaction.commit()
+                try environment.close()
+            }
+            let other = open()
+            check(other, .damaged, names: scratch)
+            #expect(other?.text.contains("is no shard of a ledger") == true)
+        }
+    }
+
     @Test("a sealed ledger is never opened for writing, and not touched")
     func sealed() throws {
         try StoreFixture.withScratch { scratch in
@@ -206,7 +309,7 @@ struct LedgerOpeningTests {
                 try state.fold(log, checksChain: true)
                 #expect(state.eventCount == (shard == StoreFixture.shard ? 15 : 0))
                 _ = Mark.read(read.markPath(of: shard))
-                _ = try Snapshot.newest(
+                _ = Snapshot.newest(
                     Counter.self, in: read, of: shard, log: log, skipped: { _ in })
                 try log.close()
             }

@@ -1,3 +1,4 @@
+import Foundation
 import TallyCore
 import TallyStore
 import Testing
@@ -31,7 +32,7 @@ struct SnapshotTests {
         _ ledger: Ledger, _ log: LMDBLog
     ) throws -> (state: ShardState<Counter>?, skipped: [String]) {
         var skipped: [String] = []
-        let state = try Snapshot.newest(
+        let state = Snapshot.newest(
             Counter.self, in: ledger, of: StoreFixture.shard, log: log,
             skipped: { skipped.append($0) })
         return (state, skipped)
@@ -107,15 +108,78 @@ struct SnapshotTests {
     func foldVersion() throws {
         try withLedger(snapshots: [6, 10]) { ledger, log throws in
             var skipped: [String] = []
-            let state = try Snapshot.newest(
+            let state = Snapshot.newest(
                 NewerCounter.self, in: ledger, of: StoreFixture.shard, log: log,
                 skipped: { skipped.append($0) })
             #expect(state == nil)
             #expect(skipped.count == 2)
             #expect(skipped.allSatisfy { $0.contains("another fold version") })
-            let opaque = try Snapshot.newest(
+            let opaque = Snapshot.newest(
                 Opaque.self, in: ledger, of: StoreFixture.shard, log: log, skipped: { _ in })
             #expect(opaque == nil)
+        }
+    }
+
+    @Test("whose bytes make no sense under a right checksum is passed over with the reason")
+    func forged() throws {
+        try withLedger(snapshots: [6, 10]) { ledger, log throws in
+            let file = path(ledger, 10)
+            let whole = Array(try StoreFixture.bytes(file).dropLast(4))
+            // Behind the fixed part: the program's name, then the two states, each with its count.
+            let name = 100 + Int(whole[96])
+            #expect(Array(whole[100..<name]) == Array("counting".utf8))
+            var cases: [(bytes: [UInt8], says: String)] = []
+            func add(_ says: String, _ change: (inout [UInt8]) -> Void) {
+                var bytes = whole
+                change(&bytes)
+                cases.append((bytes, says))
+            }
+            add("no snapshot of a format known here") { $0[0] ^= 1 }
+            add("no snapshot of a format known here") { $0[4] = 2 }
+            add("ends too early") { $0.removeLast() }
+            add("ends too early") { $0.append(0) }
+            add("of another program") { $0[100] ^= 1 }
+            add("its state cannot be read") { $0[name + 8] ^= 0xFF }
+            for (bytes, says) in cases {
+                var writer = ByteWriter()
+                writer.write(Checksum.crc32c(bytes))
+                try StoreFixture.write(bytes + writer.bytes, to: file)
+                let found = try newest(ledger, log)
+                #expect(found.state?.position.offset == Offset(6))
+                #expect(found.skipped.count == 1)
+                let line = found.skipped.first ?? ""
+                #expect(line.contains(file) && line.contains(says), "\(line)")
+            }
+        }
+    }
+
+    @Test("that cannot be written or removed says so, with its place")
+    func places() throws {
+        try withLedger(snapshots: [6]) { ledger, log throws in
+            let state = try folded(ledger, log)
+            // A directory where the file belongs.
+            let file = path(ledger, 15)
+            for directory in [file + ".tmp", file] {
+                try FileManager.default.createDirectory(
+                    atPath: directory + "/in", withIntermediateDirectories: true)
+                let error = #expect(throws: StoreError.self) {
+                    try Snapshot.write(state, to: ledger)
+                }
+                #expect(error?.code == .system)
+                #expect(error?.text.contains(file) == true, "\(error?.text ?? "")")
+                if directory == file { break }
+                StoreFixture.remove(directory)
+            }
+            let stuck = #expect(throws: StoreError.self) {
+                try Snapshot.remove(in: ledger, of: StoreFixture.shard, keeping: 0)
+            }
+            #expect(stuck?.text.contains("cannot remove \(file)") == true, "\(stuck?.text ?? "")")
+            // A file where their directory belongs.
+            let folder = ledger.snapshotsPath(of: StoreFixture.shard)
+            StoreFixture.remove(folder)
+            try StoreFixture.write([1], to: folder)
+            let error = #expect(throws: StoreError.self) { try Snapshot.write(state, to: ledger) }
+            #expect(error?.text.contains("make the directory \(folder)") == true)
         }
     }
 
@@ -168,7 +232,7 @@ struct SnapshotTests {
                 try StoreFixture.append(payloads, to: short)
             }
             var skipped = 0
-            let state = try Snapshot.newest(
+            let state = Snapshot.newest(
                 Counter.self, in: ledger, of: StoreFixture.shard, log: short,
                 skipped: { _ in skipped += 1 })
             #expect(state == nil && skipped == 2)

@@ -232,6 +232,12 @@ struct TestLedgerTests {
             try ledger.perform([0], on: "trades-0")
         }
         #expect(throws: TestMisuse.self) { try ledger.perform([0], on: "x") }
+        #expect(
+            throws: TestMisuse("\"trades-0\" names no message; write origin/destination/sequence")
+        ) { try ledger.message("trades-0") }
+        #expect(throws: TestMisuse("a ledger has at least one shard")) {
+            _ = try TestLedger([], program: Venue.self)
+        }
         #expect(throws: TestMisuse.self) { try ledger.restart("collateral-0") }
     }
 
