@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import TallyAudit
 import TallyCore
 import TallyStore
@@ -39,23 +38,11 @@ struct Export<P: Program>: ParsableCommand {
             try export.write { Console.write($0, to: 1) }
             return
         }
-        guard FileManager.default.createFile(atPath: output, contents: nil),
-            let handle = FileHandle(forWritingAtPath: output)
-        else {
-            throw StoreError(
-                .system,
-                "cannot write \(output); name a file in a directory that can be written")
-        }
+        let file = try OutputFile(output)
         do {
-            try export.write { try handle.write(contentsOf: Data($0)) }
-            try handle.close()
-        } catch let error as StoreError {
+            try export.write { try file.write($0) }
+        } catch let error as StoreError where error.code != .system {
             throw StoreError(error.code, "\(error.text); \(output) holds what stands before it")
-        } catch {
-            throw StoreError(
-                .system,
-                "cannot write \(output): \(error.localizedDescription); what is in it is not"
-                    + " whole: free some space or name another file")
         }
     }
 }

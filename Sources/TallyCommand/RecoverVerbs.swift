@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import TallyAudit
 import TallyCore
 import TallyRuntime
@@ -32,13 +31,7 @@ struct RecoverPlan<P: Program>: LedgerVerb {
     func run<Q: Program>(_ ledger: Ledger, as program: Q.Type) throws {
         let audit = AuditLedger(ledger)
         let plan = try RecoveryPlan.make(audit)
-        do {
-            try Data(plan.encoded()).write(to: URL(fileURLWithPath: output))
-        } catch {
-            throw StoreError(
-                .system,
-                "cannot write \(output); name a file in a directory that can be written")
-        }
+        try OutputFile(output).write(plan.encoded())
         let waiting = plan.entries.count - plan.messages.count
         print(
             "Plan \(plan.id): \(readable(plan.messages.count, "message")) to re-emit, "

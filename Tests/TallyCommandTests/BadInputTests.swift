@@ -52,7 +52,7 @@ struct BadInputTests {
     }
 
     static let arguments = [
-        Mistake("nonsense", 2, "'nonsense'", "tally --help"),
+        Mistake("nonsense", 2, "there is no verb nonsense", "tally help"),
         Mistake("info", 2, "'<dir>'", "tally info --help"),
         Mistake("info good --nonsense", 2, "'--nonsense'", "tally info --help"),
         Mistake("recover nonsense good", 2, "'nonsense'", "--help"),
@@ -188,7 +188,7 @@ struct BadInputTests {
             ("newer", 3, ["format version 2", "reads 1"]),
             ("junk", 3, ["line 1 of the plan", again]),
             ("empty", 3, ["line 1 of the plan", again]),
-            ("nowhere", 2, ["there is no plan nowhere", "\(again) good"]),
+            ("nowhere", 2, ["there is no file nowhere", "\(again) good"]),
         ] as [(String, Int32, [String])] {
             try Mistake(["recover", "apply", "good", name, "--reason", "x"], status, says)
                 .expectRefused(in: scratch)

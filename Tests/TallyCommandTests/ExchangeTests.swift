@@ -124,3 +124,45 @@ struct ExchangeTests {
         #expect(try scratch.clean("orphans", "window").output.contains("20 outside"))
     }
 }
+
+@Suite("Files that a verb is told to write")
+struct OutputFileTests {
+    /// A device that was named with `-o` was once exchanged for a file of its name.
+    @Test("a device, a pipe or a link is written into and stays what it is")
+    func notExchanged() throws {
+        let scratch = try Scratch()
+        try scratch.clean("venue", "run", "ledger", "--trades", "20")
+        try scratch.write("old, and longer than a line of what comes\n", to: "real")
+        try FileManager.default.createSymbolicLink(
+            atPath: scratch("link"), withDestinationPath: "real")
+        for verb in [["export", "ledger"], ["recover", "plan", "ledger"]] {
+            let device = try scratch.tally(verb + ["-o", "/dev/null"])
+            #expect(device.status == 0, "\(device.error)")
+            let type = try FileManager.default.attributesOfItem(atPath: "/dev/null")[.type]
+            #expect(type as? FileAttributeType == .typeCharacterSpecial)
+            #expect(try scratch.tally(verb + ["-o", "link"]).status == 0)
+            let link = try FileManager.default.attributesOfItem(atPath: scratch("link"))[.type]
+            #expect(link as? FileAttributeType == .typeSymbolicLink)
+            #expect(try scratch.tally(verb + ["-o", "fresh"]).status == 0)
+            #expect(Scratch.text(scratch("real")) == Scratch.text(scratch("fresh")))
+            #expect(Scratch.text(scratch("fresh")).hasPrefix("{"))
+        }
+    }
+
+    @Test("what cannot be written is said with the system's reason")
+    func refused() throws {
+        let scratch = try Scratch()
+        try scratch.clean("venue", "run", "ledger", "--trades", "20")
+        for verb in [["export", "ledger"], ["recover", "plan", "ledger"]] {
+            let nowhere = try scratch.tally(verb + ["-o", "no/where"])
+            #expect(nowhere.status == 3)
+            #expect(
+                nowhere.error.contains("cannot write no/where: No such file or directory; name"))
+            let isLinux = FileManager.default.fileExists(atPath: "/dev/full")
+            guard isLinux else { continue }
+            let full = try scratch.tally(verb + ["-o", "/dev/full"])
+            #expect(full.status == 3)
+            #expect(full.error.contains("cannot write /dev/full: No space left on device; what"))
+        }
+    }
+}

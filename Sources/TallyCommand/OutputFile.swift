@@ -1,0 +1,56 @@
+import TallyStore
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+/// A file that a verb was told to write. What is there already is written into, never exchanged for
+/// another file: it may be a device, a pipe or a link.
+struct OutputFile: ~Copyable {
+    private let path: String
+    private let descriptor: Int32
+
+    /// - Throws: ``TallyStore/StoreError`` with the system's reason.
+    init(_ path: String) throws {
+        self.path = path
+        descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else {
+            throw StoreError(
+                .system,
+                "cannot write \(path): \(Self.reason); name a file in a directory that can be written"
+            )
+        }
+    }
+
+    private static var reason: String { unsafe String(cString: strerror(errno)) }
+
+    /// Writes everything; what a full disk leaves behind is not whole, and the error says so.
+    func write(_ bytes: [UInt8]) throws {
+        var start = 0
+        while start < bytes.count {
+            let written = unsafe bytes.withUnsafeBytes { buffer -> Int in
+                // In bounds: start < count.
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[start...])
+                return unsafe writeSome(descriptor, rest.baseAddress, rest.count)
+            }
+            if written < 0 && errno == EINTR { continue }
+            guard written > 0 else {
+                throw StoreError(
+                    .system,
+                    "cannot write \(path): \(Self.reason); what is in it is not whole: free some space"
+                        + " or name another file")
+            }
+            start += written
+        }
+    }
+
+    deinit { close(descriptor) }
+}
+
+private func writeSome(_ descriptor: Int32, _ base: UnsafeRawPointer?, _ count: Int) -> Int {
+    unsafe write(descriptor, base, count)
+}
