@@ -38,7 +38,7 @@ struct CausalDescent {
     }
 
     init(
-        _ chain: [AuditEvent], of message: MessageName, _ audit: AuditLedger, _ cut: Cut,
+        _ chain: [RecordedEvent], of message: MessageName, _ audit: AuditLedger, _ cut: Cut,
         _ bounds: CausalTree.Bounds
     ) {
         self.audit = audit

@@ -35,7 +35,7 @@ public struct CausalTree: Sendable {
     }
 
     public struct Node: Sendable {
-        public var event: AuditEvent
+        public var event: RecordedEvent
         /// The message it is about: of a `reemitted` the one it stands below.
         public var message: MessageName?
         /// Indices into ``CausalTree/nodes``; `nil` for the root.
@@ -82,8 +82,8 @@ struct CausalAscent {
     ///
     /// - Returns: Also whether the chain goes on above its root.
     func chain(
-        to event: AuditEvent, _ bounds: CausalTree.Bounds
-    ) throws -> (chain: [AuditEvent], isCut: Bool) {
+        to event: RecordedEvent, _ bounds: CausalTree.Bounds
+    ) throws -> (chain: [RecordedEvent], isCut: Bool) {
         var chain = [event]
         var seen: Set<Evidence> = [event.evidence]
         var current = event
@@ -100,7 +100,7 @@ struct CausalAscent {
         return (chain.reversed(), false)
     }
 
-    private func cause(of event: AuditEvent) throws -> AuditEvent? {
+    private func cause(of event: RecordedEvent) throws -> RecordedEvent? {
         let (shard, fields) = (event.shard, event.event)
         switch fields.kind {
         case .sent, .noted:
@@ -123,7 +123,7 @@ struct CausalAscent {
     /// it stands.
     private func half(
         _ kind: EventKind, of message: MessageName?, at offset: Offset, in shard: ShardID
-    ) throws -> AuditEvent? {
+    ) throws -> RecordedEvent? {
         guard let message, shard.rawValue >= 1, Int(shard.rawValue) <= audit.shards.count else {
             return nil
         }
@@ -141,7 +141,7 @@ struct CausalAscent {
     }
 
     /// The event at an offset; `nil` when the cut does not reach that far.
-    func event(at offset: Offset, of shard: ShardID) throws -> AuditEvent? {
+    func event(at offset: Offset, of shard: ShardID) throws -> RecordedEvent? {
         guard offset != .none, offset <= cut.through(shard) else { return nil }
         var query = EventQuery()
         query.shard = shard
@@ -149,8 +149,8 @@ struct CausalAscent {
         return try first(query)
     }
 
-    private func first(_ query: EventQuery) throws -> AuditEvent? {
-        var found: AuditEvent?
+    private func first(_ query: EventQuery) throws -> RecordedEvent? {
+        var found: RecordedEvent?
         try query.run(audit, at: cut) {
             found = $0
             return false
@@ -164,7 +164,7 @@ extension CausalTree {
     ///
     /// - Returns: Also what is wrong with any shard of the ledger.
     static func grown(
-        from event: AuditEvent, _ message: MessageName, _ audit: AuditLedger, _ cut: Cut,
+        from event: RecordedEvent, _ message: MessageName, _ audit: AuditLedger, _ cut: Cut,
         _ bounds: Bounds
     ) throws -> (tree: CausalTree, problems: [ShardID: StoreError]) {
         let ascent = CausalAscent(audit: audit, cut: cut)
@@ -189,8 +189,8 @@ extension CausalTree {
     /// The events themselves, one look at each commit that holds some.
     private static func read(
         _ wanted: Set<Evidence>, _ audit: AuditLedger
-    ) throws -> [Evidence: AuditEvent] {
-        var found: [Evidence: AuditEvent] = [:]
+    ) throws -> [Evidence: RecordedEvent] {
+        var found: [Evidence: RecordedEvent] = [:]
         for evidence in wanted.sorted(by: { ($0.shard, $0.offset) < ($1.shard, $1.offset) })
         where found[evidence] == nil {
             let shard = evidence.shard
@@ -198,7 +198,7 @@ extension CausalTree {
                 commit.forEach { view in
                     let evidence = Evidence(shard, view.offset)
                     guard wanted.contains(evidence) else { return }
-                    found[evidence] = AuditEvent(view, of: commit, in: shard)
+                    found[evidence] = RecordedEvent(view, of: commit, in: shard)
                 }
                 return false
             }
@@ -206,7 +206,7 @@ extension CausalTree {
         return found
     }
 
-    private mutating func fill(_ places: [CausalPlace], _ events: [Evidence: AuditEvent]) {
+    private mutating func fill(_ places: [CausalPlace], _ events: [Evidence: RecordedEvent]) {
         var indices: [Int: Int] = [:]
         for (index, place) in places.enumerated() {
             guard let event = events[place.evidence] else { continue }

@@ -62,7 +62,7 @@ public final class EventFollower {
     /// - Throws: Nothing about a log: what is wrong with one is in ``problems``, and it is left out
     ///   from then on.
     /// - Complexity: O(1) for a log that has not moved; else one page of it.
-    public func poll(now: UInt64) -> [AuditEvent] {
+    public func poll(now: UInt64) -> [RecordedEvent] {
         for tail in tails where tail.isFollowed {
             do {
                 guard try tail.hasMoved(audit) else { continue }
@@ -83,8 +83,8 @@ public final class EventFollower {
     }
 
     /// What is still held back, in the order of time: for a follower that ends.
-    public func drain() -> [AuditEvent] {
-        var events: [AuditEvent] = []
+    public func drain() -> [RecordedEvent] {
+        var events: [RecordedEvent] = []
         while let tail = earliest { events.append(tail.take()) }
         return events
     }
@@ -95,8 +95,8 @@ public final class EventFollower {
         }
     }
 
-    private func release(_ now: UInt64) -> [AuditEvent] {
-        var events: [AuditEvent] = []
+    private func release(_ now: UInt64) -> [RecordedEvent] {
+        var events: [RecordedEvent] = []
         var held = tails.reduce(0) { $0 + $1.count }
         var live: [ShardID: Bool] = [:]
         while let next = earliest {
@@ -132,7 +132,7 @@ private final class LogTail {
     private(set) var isBehind = false
     private(set) var isFollowed = true
     private var mark: LogMark?
-    private var buffer: [(event: AuditEvent, seenAt: UInt64)] = []
+    private var buffer: [(event: RecordedEvent, seenAt: UInt64)] = []
     private var index = 0
 
     /// Offsets of one page, and bytes after which a page ends early.
@@ -147,11 +147,11 @@ private final class LogTail {
     }
 
     var count: Int { buffer.count - index }
-    var head: AuditEvent? { index < buffer.count ? buffer[index].event : nil }
+    var head: RecordedEvent? { index < buffer.count ? buffer[index].event : nil }
     var headTime: Timestamp { head?.record.timestamp ?? .greatest }
     var headSeenAt: UInt64 { index < buffer.count ? buffer[index].seenAt : 0 }
 
-    func take() -> AuditEvent {
+    func take() -> RecordedEvent {
         index += 1
         return buffer[index - 1].event
     }
@@ -195,7 +195,7 @@ private final class LogTail {
         try audit[shard].log?.forEachCommit(from: first) { commit in
             commit.forEach { view in
                 guard query.isFollowed(view, at: commit.timestamp, in: shard) else { return }
-                buffer.append((AuditEvent(view, of: commit, in: shard), now))
+                buffer.append((RecordedEvent(view, of: commit, in: shard), now))
             }
             next = Offset(commit.lastOffset.rawValue + 1)
             readThrough = commit.timestamp

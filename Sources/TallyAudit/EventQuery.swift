@@ -2,7 +2,7 @@ public import TallyCore
 public import TallyStore
 
 /// One event with its bytes and its place.
-public struct AuditEvent: Equatable, Sendable {
+public struct RecordedEvent: Equatable, Sendable {
     /// The shard whose log holds it.
     public var shard: ShardID
     /// Its offset.
@@ -110,7 +110,7 @@ public struct EventQuery: Sendable {
     /// - Complexity: One seek per shard, then what is visited, in pages.
     @discardableResult
     public func run(
-        _ audit: AuditLedger, at cut: Cut? = nil, _ body: (AuditEvent) throws -> Bool
+        _ audit: AuditLedger, at cut: Cut? = nil, _ body: (RecordedEvent) throws -> Bool
     ) throws -> [(shard: ShardID, problem: StoreError)] {
         let cut = cut ?? audit.cut
         if let limit, limit <= 0 { return [] }
@@ -172,7 +172,7 @@ public struct EventQuery: Sendable {
     func matches(_ view: EventView, in shard: ShardID) -> Bool {
         if let kinds, !kinds.contains(view.kind) { return false }
         if let peer, view.peer != peer { return false }
-        if let message, !AuditEvent.names(view, message, in: shard) { return false }
+        if let message, !RecordedEvent.names(view, message, in: shard) { return false }
         return true
     }
 }
@@ -184,7 +184,7 @@ private final class EventCursor {
     private let audit: AuditLedger
     private var low: Offset
     private var high: Offset
-    private var buffer: [AuditEvent] = []
+    private var buffer: [RecordedEvent] = []
     private var index = 0
     private(set) var isDone = false
     private(set) var problem: StoreError?
@@ -247,9 +247,9 @@ private final class EventCursor {
     }
 
     var isEmpty: Bool { index == buffer.count }
-    var head: AuditEvent? { isEmpty ? nil : buffer[index] }
+    var head: RecordedEvent? { isEmpty ? nil : buffer[index] }
 
-    func take() -> AuditEvent? {
+    func take() -> RecordedEvent? {
         guard let head else { return nil }
         index += 1
         return head
@@ -312,7 +312,7 @@ private final class EventCursor {
             guard view.offset >= first, view.offset <= last, query.matches(view, in: shard) else {
                 return
             }
-            buffer.append(AuditEvent(view, of: commit, in: shard))
+            buffer.append(RecordedEvent(view, of: commit, in: shard))
         }
     }
 }

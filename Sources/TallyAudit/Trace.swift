@@ -6,7 +6,7 @@ public struct Trace: Sendable {
     /// One event, and how long after the one before it.
     public struct Step: Equatable, Sendable {
         /// The event.
-        public var event: AuditEvent
+        public var event: RecordedEvent
         /// Nanoseconds since the step before; negative where foreign clocks differ; `nil` for the
         /// first.
         public var sincePrevious: Int64?
@@ -29,9 +29,9 @@ public struct Trace: Sendable {
     /// Every event that names the message, in both logs, by time.
     public var steps: [Step]
     /// The stimulus that led to the send.
-    public var cause: AuditEvent?
+    public var cause: RecordedEvent?
     /// What the decision on the receipt recorded: its answer, notes and further sends.
-    public var consequences: [AuditEvent]
+    public var consequences: [RecordedEvent]
     /// What both halves come to.
     public var verdict: Verdict
     /// The message as an orphan, when it is one.
@@ -54,7 +54,7 @@ public struct Trace: Sendable {
         let cut = cut ?? audit.cut
         var query = EventQuery()
         query.message = message
-        var events: [AuditEvent] = []
+        var events: [RecordedEvent] = []
         var problems = try query.run(audit, at: cut) {
             events.append($0)
             return true
@@ -104,7 +104,7 @@ public struct Trace: Sendable {
     }
 
     /// Where a message's story begins, as far as the logs go.
-    private static func start(of events: [AuditEvent]) -> AuditEvent? {
+    private static func start(of events: [RecordedEvent]) -> RecordedEvent? {
         for kind in [EventKind.sent, .received, .answered] {
             if let event = events.first(where: { $0.event.kind == kind }) { return event }
         }
@@ -113,12 +113,12 @@ public struct Trace: Sendable {
 
     private static func event(
         at offset: Offset, of shard: ShardID, _ audit: AuditLedger, _ cut: Cut
-    ) throws -> AuditEvent? {
+    ) throws -> RecordedEvent? {
         guard offset != .none, offset <= cut.through(shard) else { return nil }
         var query = EventQuery()
         query.shard = shard
         query.offsets = offset.rawValue...offset.rawValue
-        var found: AuditEvent?
+        var found: RecordedEvent?
         try query.run(audit, at: cut) {
             found = $0
             return false
@@ -128,12 +128,12 @@ public struct Trace: Sendable {
 
     /// The events behind a stimulus that stand in its commit and name it, or answer it.
     private static func consequences(
-        of received: AuditEvent, _ audit: AuditLedger, _ cut: Cut
-    ) throws -> [AuditEvent] {
+        of received: RecordedEvent, _ audit: AuditLedger, _ cut: Cut
+    ) throws -> [RecordedEvent] {
         var query = EventQuery()
         query.shard = received.shard
         query.offsets = (received.offset.rawValue + 1)...UInt64.max
-        var found: [AuditEvent] = []
+        var found: [RecordedEvent] = []
         try query.run(audit, at: cut) { event in
             guard event.commit == received.commit, !event.event.kind.isStimulus else {
                 return false

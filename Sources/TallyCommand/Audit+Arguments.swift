@@ -34,7 +34,7 @@ extension AuditLedger {
     }
 }
 
-extension AuditEvent {
+extension RecordedEvent {
     /// The payload in the program's words.
     func described<Q: Program>(_ program: Q.Type) -> String {
         Q.describe(Q.current(record.payload, of: event.kind))

@@ -26,7 +26,7 @@ struct Following {
     private static let isInterrupted = Atomic<Bool>(false)
 
     func run(
-        _ ledger: Ledger, _ audit: AuditLedger, _ write: (AuditEvent, inout Output) -> Void
+        _ ledger: Ledger, _ audit: AuditLedger, _ write: (RecordedEvent, inout Output) -> Void
     ) throws {
         Self.catchInterrupt()
         var output = Output()
@@ -59,7 +59,7 @@ struct Following {
 
     /// What the logs held when they were opened.
     private func printHistory(
-        _ audit: AuditLedger, _ write: (AuditEvent, inout Output) -> Void, _ output: inout Output
+        _ audit: AuditLedger, _ write: (RecordedEvent, inout Output) -> Void, _ output: inout Output
     ) throws -> [(shard: ShardID, problem: StoreError)] {
         guard let limit = query.limit ?? (hasFilters ? nil : Self.limitDefault) else {
             return try query.run(audit) { event in
@@ -69,7 +69,7 @@ struct Following {
         }
         var last = query
         (last.limit, last.isReverse) = (limit, true)
-        var events: [AuditEvent] = []
+        var events: [RecordedEvent] = []
         let problems = try last.run(audit) { event in
             events.append(event)
             return !Self.isInterrupted.load(ordering: .relaxed)

@@ -61,7 +61,7 @@ struct Log<P: Program>: LedgerVerb {
         timed.until = try time(until, audit)
         var output = Output()
         let directory = ledger.shards
-        func write(_ event: AuditEvent, _ output: inout Output) {
+        func write(_ event: RecordedEvent, _ output: inout Output) {
             if json.isOn {
                 output.raw(event.interchange(directory))
             } else {
@@ -151,7 +151,7 @@ struct Show<P: Program>: LedgerVerb {
         var query = EventQuery()
         query.shard = shard
         query.offsets = offset.rawValue...offset.rawValue
-        var found: AuditEvent?
+        var found: RecordedEvent?
         let problems = try query.run(audit) { event in
             found = event
             return false
@@ -175,7 +175,7 @@ struct Show<P: Program>: LedgerVerb {
     }
 }
 
-extension AuditEvent {
+extension RecordedEvent {
     /// Every field that says something, by the names of the interchange form.
     func rows<Q: Program>(
         _ directory: ShardDirectory, _ program: Q.Type

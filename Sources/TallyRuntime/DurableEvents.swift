@@ -10,7 +10,7 @@ internal import TallyCore
 ///
 /// The sequence ends when the ledger closes. It throws why the shard stopped, behind its last event.
 public struct DurableEvents: AsyncSequence, Sendable {
-    public typealias Element = AuditEvent
+    public typealias Element = RecordedEvent
 
     let feed: LogFeed
     let first: Offset
@@ -20,7 +20,7 @@ public struct DurableEvents: AsyncSequence, Sendable {
     public struct Iterator: AsyncIteratorProtocol {
         let feed: LogFeed
         var next: Offset
-        private var page: ArraySlice<AuditEvent> = []
+        private var page: ArraySlice<RecordedEvent> = []
 
         init(feed: LogFeed, next: Offset) {
             self.feed = feed
@@ -31,7 +31,7 @@ public struct DurableEvents: AsyncSequence, Sendable {
         ///
         /// - Throws: ``TallyCore/Refusal`` once the shard has stopped, ``TallyStore/StoreError`` when the
         ///   log cannot be read, `CancellationError`.
-        public mutating func next() async throws -> AuditEvent? {
+        public mutating func next() async throws -> RecordedEvent? {
             if page.isEmpty {
                 guard let events = try await feed.page(from: next) else { return nil }
                 page = events[...]

@@ -75,7 +75,7 @@ final class LogFeed: @unchecked Sendable {
     /// - Returns: `nil` once the shard has closed.
     /// - Throws: Why the shard stopped, behind its last event; ``TallyStore/StoreError``;
     ///   `CancellationError`.
-    func page(from first: Offset) async throws -> [AuditEvent]? {
+    func page(from first: Offset) async throws -> [RecordedEvent]? {
         while true {
             try Task.checkCancellation()
             let standing = state.withLock { state -> Standing in
@@ -116,15 +116,15 @@ final class LogFeed: @unchecked Sendable {
         if isLast { readersGone.signal() }
     }
 
-    private func read(from first: Offset, through: Offset) throws -> [AuditEvent] {
-        var events: [AuditEvent] = []
+    private func read(from first: Offset, through: Offset) throws -> [RecordedEvent] {
+        var events: [RecordedEvent] = []
         var bytes = 0
         try log.forEachCommit(from: first) { commit in
             guard commit.firstOffset <= through else { return false }
             commit.forEach { view in
                 guard view.offset >= first, events.count < Self.pageEvents, bytes < Self.pageBytes
                 else { return }
-                let event = AuditEvent(view, of: commit, in: shard)
+                let event = RecordedEvent(view, of: commit, in: shard)
                 bytes += event.record.payload.count + event.record.result.count
                 events.append(event)
             }

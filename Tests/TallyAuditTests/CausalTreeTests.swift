@@ -146,7 +146,7 @@ struct CausalTreeTests {
         let audit = try duel.reading()
         var query = EventQuery()
         query.kinds = [.received]
-        var found: AuditEvent?
+        var found: RecordedEvent?
         try query.run(audit) {
             found = $0
             return false

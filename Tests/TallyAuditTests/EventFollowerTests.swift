@@ -28,7 +28,7 @@ struct EventFollowerTests {
         HandCommit(time, (Event(.noted), [payload]))
     }
 
-    private func payloads(_ events: [AuditEvent]) -> [UInt8] { events.flatMap(\.record.payload) }
+    private func payloads(_ events: [RecordedEvent]) -> [UInt8] { events.flatMap(\.record.payload) }
 
     @Test("only what comes behind the cut is shown, once")
     func new() throws {

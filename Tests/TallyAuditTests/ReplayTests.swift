@@ -114,11 +114,11 @@ struct ReplayTests {
         let duel = try talk()
         try duel.close()
         let audit = try duel.audit()
-        func run(_ change: (inout EventQuery) -> Void) throws -> [AuditEvent] {
+        func run(_ change: (inout EventQuery) -> Void) throws -> [RecordedEvent] {
             var query = EventQuery()
             query.isReverse = isReverse
             change(&query)
-            var found: [AuditEvent] = []
+            var found: [RecordedEvent] = []
             try query.run(audit) {
                 found.append($0)
                 return true

@@ -85,9 +85,7 @@ struct PagerTests {
         let terminal = try PseudoTerminal(longLog)
         terminal.watch("less shows its prompt") { $0.hasSuffix(":\u{1B}[K") }
         terminal.type("\u{3}")
-        usleep(100_000)
-        terminal.type("q")
-        #expect(terminal.wait() == 0)
+        #expect(terminal.wait(typing: "q") == 0)
         #expect(!terminal.text.contains("error"))
     }
 

@@ -93,18 +93,28 @@ final class PseudoTerminal {
     }
 
     /// Reads what the process shows until the closure is content or the process has gone.
+    ///
+    /// - Parameter keys: Typed again and again meanwhile: who is busy may throw a key away.
+    /// - Returns: False when that was in vain.
+    @discardableResult
     func watch(
-        _ what: String, at location: SourceLocation = #_sourceLocation,
+        _ what: String, typing keys: String? = nil, at location: SourceLocation = #_sourceLocation,
         until isSo: (String) -> Bool
-    ) {
+    ) -> Bool {
         let end = Date(timeIntervalSinceNow: 60)
+        var typedAt = Date.distantPast
         while !isSo(text) {
             guard Date() < end else {
                 Issue.record("in vain: \(what); so far:\n\(text)", sourceLocation: location)
-                return
+                return false
             }
-            guard readSome() else { return }
+            if let keys, Date().timeIntervalSince(typedAt) > 0.5 {
+                type(keys)
+                typedAt = Date()
+            }
+            guard readSome() else { return true }
         }
+        return true
     }
 
     /// - Returns: False when nobody has the terminal open any more.
@@ -121,8 +131,12 @@ final class PseudoTerminal {
     /// Reads to the end.
     ///
     /// - Returns: The exit code, or a signal's negative number.
-    func wait(at location: SourceLocation = #_sourceLocation) -> Int32 {
-        watch("the end", at: location) { _ in false }
+    func wait(
+        typing keys: String? = nil, at location: SourceLocation = #_sourceLocation
+    ) -> Int32 {
+        if !watch("the end", typing: keys, at: location, until: { _ in false }) {
+            kill(process, SIGKILL)
+        }
         var status: Int32 = 0
         unsafe waitpid(process, &status, 0)
         isEnded = true

@@ -8,9 +8,9 @@ import Testing
 struct DurableEventsTests {
     /// Reads through an offset.
     private static func read(_ events: DurableEvents, through last: Offset) async throws
-        -> [AuditEvent]
+        -> [RecordedEvent]
     {
-        var read: [AuditEvent] = []
+        var read: [RecordedEvent] = []
         for try await event in events {
             read.append(event)
             if event.offset >= last { break }
@@ -22,12 +22,12 @@ struct DurableEventsTests {
     func gapFree() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
-            var firsts: [UInt64: [AuditEvent]] = [:]
+            var firsts: [UInt64: [RecordedEvent]] = [:]
             try await Lab.running(ledger) { live in
                 try await live.exchange()
                 // More than a page, and more than a reader can have seen before it ends.
                 let count = 1500
-                firsts = try await withThrowingTaskGroup(of: (UInt64, [AuditEvent])?.self) {
+                firsts = try await withThrowingTaskGroup(of: (UInt64, [RecordedEvent])?.self) {
                     group in
                     for first in [UInt64(1), 2, 700, 3000] {
                         let events = try live.events(of: Lab.b, from: Offset(first))
@@ -81,7 +81,7 @@ struct DurableEventsTests {
     func resumes() async throws {
         try await Lab.withScratch { path in
             let ledger = try Lab.ledger(path)
-            var seen: [AuditEvent] = []
+            var seen: [RecordedEvent] = []
             try await Lab.running(ledger) { live in
                 for _ in 0..<20 { try await live.exchange() }
                 seen = try await Self.read(live.events(of: Lab.a), through: Offset(17))
