@@ -3,7 +3,7 @@ import Testing
 
 /// On a real terminal: what is longer than the screen goes through a pager, and colour only where
 /// it is wanted.
-@Suite("Pager and colour")
+@Suite("Pager and colour", .enabled(if: PseudoTerminal.isAvailable, "no pseudo-terminals here"))
 struct PagerTests {
     private let scratch: Scratch
     private let longLog: [String]

@@ -73,6 +73,15 @@ final class PseudoTerminal {
 
     struct Failure: Error { var text: String }
 
+    /// Whether this system has pseudo-terminals: a bare root without `/dev/pts` has none.
+    static let isAvailable: Bool = {
+        var ends: (master: Int32, terminal: Int32) = (-1, -1)
+        guard unsafe openpty(&ends.master, &ends.terminal, nil, nil, nil) == 0 else { return false }
+        close(ends.master)
+        close(ends.terminal)
+        return true
+    }()
+
     deinit {
         if !isEnded {
             kill(process, SIGKILL)

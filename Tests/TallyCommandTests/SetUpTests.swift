@@ -17,7 +17,9 @@ struct SetUpTests {
         return String(decoding: output, as: UTF8.self)
     }
 
-    @Test("bash completes verbs, and the options of a verb, as they are typed")
+    @Test(
+        "bash completes verbs, and the options of a verb, as they are typed",
+        .enabled(if: PseudoTerminal.isAvailable, "no pseudo-terminals here"))
     func bash() throws {
         let scratch = try Scratch()
         let script = try scratch.clean("completions", "bash")

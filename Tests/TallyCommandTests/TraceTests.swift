@@ -70,7 +70,9 @@ struct TraceTests {
         }
     }
 
-    @Test("several hops and branches read like this")
+    @Test(
+        "several hops and branches read like this",
+        .enabled(if: PseudoTerminal.isAvailable, "no pseudo-terminals here"))
     func shop() throws {
         // What does not fit into a hundred columns is cut.
         let cut = "print the label of order ...  [pending: undelivered]"
