@@ -43,6 +43,13 @@ package enum Console {
 
     /// Writes bytes to a descriptor; ends the process quietly when nobody reads them any more.
     package static func write(_ bytes: [UInt8], to descriptor: Int32) {
+        guard writeAll(bytes, to: descriptor) else { exit(errno == EPIPE ? 0 : 3) }
+    }
+
+    /// Writes bytes to a descriptor.
+    ///
+    /// - Returns: False when some could not be written; `errno` says why.
+    static func writeAll(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
         var start = 0
         while start < bytes.count {
             let written = unsafe bytes.withUnsafeBytes { buffer -> Int in
@@ -51,9 +58,10 @@ package enum Console {
                 return unsafe writeFile(descriptor, rest.baseAddress, rest.count)
             }
             if written < 0 && errno == EINTR { continue }
-            guard written > 0 else { exit(errno == EPIPE ? 0 : 3) }
+            guard written > 0 else { return false }
             start += written
         }
+        return true
     }
 
     package static func note(_ text: String) {

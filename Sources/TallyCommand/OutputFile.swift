@@ -30,27 +30,13 @@ struct OutputFile: ~Copyable {
 
     /// Writes everything; what a full disk leaves behind is not whole, and the error says so.
     func write(_ bytes: [UInt8]) throws {
-        var start = 0
-        while start < bytes.count {
-            let written = unsafe bytes.withUnsafeBytes { buffer -> Int in
-                // In bounds: start < count.
-                let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[start...])
-                return unsafe writeSome(descriptor, rest.baseAddress, rest.count)
-            }
-            if written < 0 && errno == EINTR { continue }
-            guard written > 0 else {
-                throw StoreError(
-                    .system,
-                    "cannot write \(path): \(Self.reason); what is in it is not whole: free some space"
-                        + " or name another file")
-            }
-            start += written
+        guard Console.writeAll(bytes, to: descriptor) else {
+            throw StoreError(
+                .system,
+                "cannot write \(path): \(Self.reason); what is in it is not whole: free some space"
+                    + " or name another file")
         }
     }
 
     deinit { close(descriptor) }
-}
-
-private func writeSome(_ descriptor: Int32, _ base: UnsafeRawPointer?, _ count: Int) -> Int {
-    unsafe write(descriptor, base, count)
 }
