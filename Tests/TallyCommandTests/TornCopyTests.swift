@@ -70,6 +70,12 @@ struct TornCopyTests {
         ]
         for (name, bytes) in spoilt {
             try bytes.write(to: URL(fileURLWithPath: scratch(data)))
+            // Such a file may be a whole older log by chance; then its mark tells.
+            let verified = try scratch.tally("verify", "ledger").output
+            if verified.contains("structure clean") {
+                #expect(verified.contains("behind-mark"), "\(name): \(verified)")
+                continue
+            }
             for verb in Self.verbs {
                 let outcome = try scratch.tally(verb, "ledger")
                 let expected: Set<Int32> =
