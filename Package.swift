@@ -80,6 +80,12 @@ let package = Package(
             swiftSettings: settings),
         .target(name: "TallyVenue", dependencies: ["TallyCore"], swiftSettings: settings),
         .target(
+            name: "TallySimulator",
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
+            ],
+            swiftSettings: settings),
+        .target(
             name: "TallyCommand",
             dependencies: [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
@@ -91,7 +97,7 @@ let package = Package(
             name: "TallyMain",
             dependencies: [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
-                "TallyCommand",
+                "TallySimulator", "TallyCommand",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "CoreMetrics", package: "swift-metrics"),
             ],
@@ -138,6 +144,13 @@ let package = Package(
             name: "TallystickTestingTests",
             dependencies: [
                 "TallystickTesting", "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
+                "TallyVenue",
+            ],
+            swiftSettings: settings),
+        .testTarget(
+            name: "TallySimulatorTests",
+            dependencies: [
+                "TallySimulator", "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime",
                 "TallyVenue",
             ],
             swiftSettings: settings),

@@ -26,6 +26,9 @@ struct HouseTests {
         ),
         "TallystickTesting": (["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime"], true),
         "TallyVenue": (["TallyCore"], false),
+        "TallySimulator": (
+            ["TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue"], true
+        ),
         "TallyCommand": (
             [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "ArgumentParser",
@@ -36,7 +39,7 @@ struct HouseTests {
         "TallyMain": (
             [
                 "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue",
-                "TallyCommand", "ArgumentParser", "CoreMetrics",
+                "TallySimulator", "TallyCommand", "ArgumentParser", "CoreMetrics",
             ], true
         ),
     ]
