@@ -28,7 +28,7 @@ struct Simulate: ParsableCommand {
     @Option(help: "Shards of each run, 1 to 64; drawn from the seed unless given.")
     var shards: Int?
 
-    @Option(help: "Messages that the load of each run asks for; those they cause come on top.")
+    @Option(help: "Messages after which the load of a run ends; those they cause come on top.")
     var messages = 1000
 
     @Option(help: ArgumentHelp("The faults that may happen, by name.", valueName: "fault,..."))

@@ -101,6 +101,24 @@ public final class ShardEngine<P: Program> {
         return state
     }
 
+    // Read through here, not through ``machine``: from another module that is a copy of all of it.
+
+    /// When the shard wants ``TallyCore/Input/wake`` next, in ticks; `nil`: never.
+    public var nextWake: UInt64? { machine.nextWake }
+    /// Why the shard serves no more; `nil` while it does.
+    public var stop: Stop? { machine.stop }
+    /// How far the log is durable, as the machine knows it.
+    public var durable: LogPosition { machine.durable }
+    /// Whether something was collected and not appended.
+    public var hasCollected: Bool { !machine.commit.isEmpty }
+    /// Events of the log that break a law.
+    public var anomalyCount: UInt64 { machine.messaging.anomalyCount }
+    /// Own messages that are not settled, and messages of others that are not answered.
+    public var pendingCount: Int { machine.messaging.pendingCount }
+    public var owedCount: UInt64 { machine.messaging.owedCount }
+    /// Whether a peer's present session is heard.
+    public func hears(_ peer: ShardID) -> Bool { machine.hears(peer) }
+
     /// The messages that became terminal since the last call.
     public func takeSettled() -> [Settled] { machine.takeSettled() }
 

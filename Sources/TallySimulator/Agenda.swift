@@ -1,10 +1,12 @@
 /// What happens when: a binary heap by time, and among equal times by the order in which it was put
 /// in, so that nothing depends on anything else.
 struct Agenda<Item> {
-    private var heap: [(time: UInt64, order: UInt64, item: Item)] = []
+    // Items stay where they are; the heap moves numbers.
+    private var heap: [(time: UInt64, order: UInt64, slot: Int)] = []
+    private var items: [Item?] = []
+    private var free: [Int] = []
     private var count: UInt64 = 0
 
-    var isEmpty: Bool { heap.isEmpty }
     var nextTime: UInt64? { heap.first?.time }
 
     private func isBefore(_ left: Int, _ right: Int) -> Bool {
@@ -13,7 +15,15 @@ struct Agenda<Item> {
     }
 
     mutating func add(_ item: Item, at time: UInt64) {
-        heap.append((time, count, item))
+        let slot: Int
+        if let last = free.popLast() {
+            slot = last
+            items[slot] = item
+        } else {
+            slot = items.count
+            items.append(item)
+        }
+        heap.append((time, count, slot))
         count += 1
         var child = heap.count - 1
         while child > 0 {
@@ -25,22 +35,23 @@ struct Agenda<Item> {
     }
 
     mutating func pop() -> (time: UInt64, item: Item)? {
-        guard let first = heap.first else { return nil }
+        guard let first = heap.first, let item = items[first.slot] else { return nil }
+        items[first.slot] = nil
+        free.append(first.slot)
         let last = heap.removeLast()
         if !heap.isEmpty {
             heap[0] = last
             var parent = 0
             while true {
                 var least = parent
-                for child in [2 * parent + 1, 2 * parent + 2]
-                where child < heap.count && isBefore(child, least) {
-                    least = child
-                }
+                let left = 2 * parent + 1
+                if left < heap.count, isBefore(left, least) { least = left }
+                if left + 1 < heap.count, isBefore(left + 1, least) { least = left + 1 }
                 guard least != parent else { break }
                 heap.swapAt(parent, least)
                 parent = least
             }
         }
-        return (first.time, first.item)
+        return (first.time, item)
     }
 }

@@ -14,15 +14,13 @@ protocol Load {
 struct StormLoad: Load {
     typealias Program = Storm
     private var random: SplitMix64
-    private var left: Int
     private let shards: Int
     private let deadline: UInt64?
     /// Most commands go to this shard, and its messages come back to it.
     private let hot: ShardID?
 
-    init(seed: UInt64, messages: Int, shards: Int, deadline: UInt64?, hasHotShard: Bool) {
+    init(seed: UInt64, shards: Int, deadline: UInt64?, hasHotShard: Bool) {
         random = SplitMix64(seed: seed)
-        left = messages
         self.shards = shards
         self.deadline = deadline
         hot = hasHotShard ? ShardID(1) : nil
@@ -34,15 +32,13 @@ struct StormLoad: Load {
     }
 
     mutating func next() -> (shard: ShardID, command: [UInt8])? {
-        guard left > 0 else { return nil }
         var writer = ByteWriter(capacity: 128)
         if random.next() % 32 == 0 {
             writer.write(3 as UInt8)
             writer.write(random.next())
             return (shard(), writer.bytes)
         }
-        let count = min(left, 1 + Int(random.next() % 4))
-        left -= count
+        let count = 1 + Int(random.next() % 4)
         writer.write(1 as UInt8)
         writer.write(UInt8(count))
         for _ in 0..<count {
@@ -62,10 +58,10 @@ struct VenueLoad: Load {
     typealias Program = Venue
     private var workload: VenueWorkload
 
-    /// A trade leads to about one message and four fifths, by its closing and by transfers.
+    /// A trade leads to a message at least.
     init(directory: ShardDirectory, seed: UInt64, messages: Int, deadline: UInt64?) {
         workload = VenueWorkload(
-            directory: directory, seed: seed, trades: max(1, messages * 5 / 9),
+            directory: directory, seed: seed, trades: 8 * messages,
             deadline: deadline)
     }
 

@@ -170,7 +170,7 @@ extension Run {
     private func cut(_ fault: Fault) {
         count(fault)
         guard world.nodes.count > 1 else { return }
-        let length = 1 + below(plan.gap * 10 + 20_000_000_000)
+        let length = 1 + below(plan.gap * 4 + 10_000_000_000)
         if fault == .oneWay {
             let from = Int(below(UInt64(world.nodes.count))) + 1
             let to = Int(below(UInt64(world.nodes.count))) + 1
@@ -191,8 +191,8 @@ extension Run {
         case .clockFreeze: world.freeze(node)
         case .clockJump: node.clockOffset = Int64(below(1_800_000_000)) - 900_000_000
         default:
-            // Up to ten minutes ahead: peers do not follow.
-            node.clockOffset = 1_000_000_000 + Int64(below(600_000_000_000))
+            // Up to a minute ahead: peers do not follow.
+            node.clockOffset = 1_000_000_000 + Int64(below(60_000_000_000))
         }
         world.note("\(world.name(node.shard)): \(fault.rawValue)")
         endLater(fault, node)
@@ -212,7 +212,7 @@ extension Run {
 
     private func recover(_ node: Node) throws {
         let names = pending(of: node).filter { _ in chance(50) }
-        guard !names.isEmpty, node.engine?.machine.stop == nil else { return }
+        guard !names.isEmpty, node.engine?.stop == nil else { return }
         count(.plan)
         reach(.recoveredByPlan)
         try world.take(
@@ -225,7 +225,7 @@ extension Run {
 
     private func force(_ node: Node) throws {
         let names = pending(of: node)
-        guard !names.isEmpty, node.engine?.machine.stop == nil else { return }
+        guard !names.isEmpty, node.engine?.stop == nil else { return }
         count(.force)
         world.hasForced = true
         try world.take(

@@ -45,7 +45,7 @@ extension Run {
         }
         if has(.delay), chance(10) {
             count(.delay)
-            latency += below(chance(20) ? 60_000_000_000 : 2_000_000_000)
+            latency += below(chance(20) ? 20_000_000_000 : 2_000_000_000)
         }
         if has(.truncate), chance(2) {
             count(.truncate)

@@ -68,20 +68,20 @@ extension Run {
     }
 
     private var hasNothingOwed: Bool {
-        world.nodes.allSatisfy { ($0.engine?.machine.messaging.owedCount ?? 0) == 0 }
+        world.nodes.allSatisfy { ($0.engine?.owedCount ?? 0) == 0 }
     }
 
     /// Nothing is collected and not durable.
     private var isQuiet: Bool {
         world.nodes.allSatisfy { node in
             node.engine.map {
-                $0.machine.commit.isEmpty && $0.end.offset == $0.machine.durable.offset
+                !$0.hasCollected && $0.end.offset == $0.durable.offset
             } ?? false
         }
     }
 
     private func answerOwed() throws {
-        for node in world.nodes where (node.engine?.machine.messaging.owedCount ?? 0) > 0 {
+        for node in world.nodes where (node.engine?.owedCount ?? 0) > 0 {
             guard let command = load.answerOwed(node.context) else { continue }
             try ask(node, command)
         }

@@ -45,6 +45,7 @@ final class Run<L: Load> {
     var old: [(ShardID, [UInt8])] = []
     var isLoadDone = false
     var burst = 0
+    private var commands = 0
     var report: Simulation.Report
     /// The first steps of a run do not count against it: commands are asked at the given pace.
     private var steps = 0
@@ -195,7 +196,7 @@ final class Run<L: Load> {
             }
             agenda.add(.flush(node.shard), at: world.now + delay)
         }
-        plan(engine.machine.nextWake, node)
+        plan(engine.nextWake, node)
     }
 
     private func plan(_ wake: UInt64?, _ node: Node) {
@@ -210,8 +211,8 @@ final class Run<L: Load> {
         guard desks[index].wakeAt <= world.now else { return }
         desks[index].wakeAt = .max
         guard let engine = node.engine else { return }
-        guard let due = engine.machine.nextWake, due <= world.now else {
-            plan(engine.machine.nextWake, node)
+        guard let due = engine.nextWake, due <= world.now else {
+            plan(engine.nextWake, node)
             return
         }
         try world.take(.wake, node)
@@ -229,14 +230,14 @@ final class Run<L: Load> {
             return
         }
         if engine.commits > before + 1 { reach(.severalCommitsInOneFlush) }
-        let durable = engine.machine.durable.offset
+        let durable = engine.durable.offset
         while let first = desks[index].unacknowledged.first, first.performed.through <= durable {
             desks[index].unacknowledged.removeFirst()
             desks[index].acknowledged.append(first)
             if desks[index].acknowledged.count > 4 { desks[index].acknowledged.removeFirst() }
         }
-        if engine.machine.stop != nil { try stopped(node) }
-        plan(node.engine?.machine.nextWake, node)
+        if engine.stop != nil { try stopped(node) }
+        plan(node.engine?.nextWake, node)
     }
 
     /// A shard went down: its client asks again for what it got no answer to, once it is up.
@@ -281,7 +282,7 @@ final class Run<L: Load> {
     }
 
     private func stopped(_ node: Node) throws {
-        switch node.engine?.machine.stop {
+        switch node.engine?.stop {
         case .fork:
             reach(.forkStopped)
             // In the first phase an operator is not always at hand.
@@ -298,7 +299,7 @@ final class Run<L: Load> {
     }
 
     private func settleConflict(_ node: Node) throws {
-        guard case .conflict(let name, _, _)? = node.engine?.machine.stop else { return }
+        guard case .conflict(let name, _, _)? = node.engine?.stop else { return }
         world.kill(node)
         try world.open(node)
         world.hasForced = true
@@ -319,7 +320,11 @@ final class Run<L: Load> {
     // MARK: Commands
 
     private func command() throws {
-        guard let (shard, payload) = load.next() else {
+        // What is refused counts for nothing; a run in which everything is refused ends, too.
+        commands += 1
+        guard report.messages < UInt64(plan.messages), commands <= 8 * plan.messages,
+            let (shard, payload) = load.next()
+        else {
             isLoadDone = true
             return
         }
@@ -382,7 +387,7 @@ final class Run<L: Load> {
     func askAgain(_ node: Node) throws {
         let index = desk(node)
         guard let (command, performed) = desks[index].acknowledged.first, !node.hasForked,
-            node.engine?.machine.stop == nil,
+            node.engine?.stop == nil,
             case .command(let outcome)? = try world.take(.command(command), node)
         else { return }
         guard case .known(let again) = outcome, again.offset == performed.offset,

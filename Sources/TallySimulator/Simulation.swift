@@ -17,7 +17,7 @@ public enum Simulation {
     public struct Options: Sendable {
         /// Shards; `nil`: drawn from the seed, 2 to 16.
         public var shards: Int?
-        /// Messages that the load asks for; those they cause come on top.
+        /// Messages after which the load ends; those they cause come on top.
         public var messages = 1000
         /// Faults that may happen; `nil`: all.
         public var only: Set<Fault>?
@@ -89,8 +89,8 @@ public enum Simulation {
             return Run(plan, load, names, seed: random.next(), trace: trace).run()
         }
         let load = StormLoad(
-            seed: random.next(), messages: options.messages, shards: plan.shards,
-            deadline: plan.deadline, hasHotShard: plan.faults.contains(.hotShard))
+            seed: random.next(), shards: plan.shards, deadline: plan.deadline,
+            hasHotShard: plan.faults.contains(.hotShard))
         let names = (0..<plan.shards).map { "shard-\($0)" }
         return Run(plan, load, names, seed: random.next(), trace: trace).run()
     }

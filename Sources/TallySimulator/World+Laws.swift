@@ -190,7 +190,7 @@ extension World {
     /// A live shard keeps the laws of its own log, and stops for nothing but a fork that there was.
     func checkLive(_ node: Node) throws {
         guard let engine = node.engine else { return }
-        if let stop = engine.machine.stop {
+        if let stop = engine.stop {
             let text = stop.text(directory, node.shard)
             switch stop {
             case .fork, .conflict:
@@ -198,7 +198,7 @@ extension World {
             case .anomaly, .program, .log: throw LawBroken("stop", text)
             }
         }
-        if engine.machine.messaging.anomalyCount != 0 {
+        if engine.anomalyCount != 0 {
             throw LawBroken("anomaly", "\(engine.machine.messaging.anomalies)")
         }
     }
@@ -207,7 +207,7 @@ extension World {
 
     /// The state is the fold of the log, from nothing and from a snapshot, and survives its bytes.
     func checkFold(_ node: Node) throws {
-        guard let engine = node.engine, engine.machine.commit.isEmpty else { return }
+        guard let engine = node.engine, !engine.hasCollected else { return }
         let live = engine.machine.messaging.encoded()
         let empty = ShardState<P>(context: node.context, manifest: manifest)
         let folded = try fold(empty, node)
@@ -238,9 +238,9 @@ extension World {
     /// Whether nothing is pending or owed and all shards are up and hear each other.
     var isSettled: Bool {
         nodes.allSatisfy { node in
-            guard let machine = node.engine?.machine, machine.stop == nil else { return false }
-            return machine.messaging.pendingCount == 0 && machine.messaging.owedCount == 0
-                && nodes.allSatisfy { machine.hears($0.shard) }
+            guard let engine = node.engine, engine.stop == nil else { return false }
+            return engine.pendingCount == 0 && engine.owedCount == 0
+                && nodes.allSatisfy { engine.hears($0.shard) }
         }
     }
 

@@ -135,10 +135,10 @@ final class World<P: Program> {
             return
         }
         let durable = node.disk.durableEnd
-        guard engine.machine.durable.offset <= durable.offset else {
+        guard engine.durable.offset <= durable.offset else {
             throw LawBroken(
                 "durability",
-                "\(name(node.shard)) takes @\(engine.machine.durable.offset.rawValue) for durable;"
+                "\(name(node.shard)) takes @\(engine.durable.offset.rawValue) for durable;"
                     + " the disk has promised @\(durable.offset.rawValue)")
         }
         for envelope in envelopes {
@@ -268,7 +268,7 @@ final class World<P: Program> {
 
     /// Keeps a snapshot of what a shard holds now.
     func cutSnapshot(_ node: Node) throws {
-        guard let engine = node.engine, engine.machine.commit.isEmpty,
+        guard let engine = node.engine, !engine.hasCollected,
             engine.end.offset == node.disk.durableEnd.offset
         else { return }
         node.snapshot = try Snapshot.bytes(
@@ -289,7 +289,7 @@ final class World<P: Program> {
 
     /// An operator lets a stopped shard go on with what it has, if that is what it stopped for.
     func acceptFork(_ node: Node) throws {
-        guard case .fork(let peer, _, let statement, _, _)? = node.engine?.machine.stop else {
+        guard case .fork(let peer, _, let statement, _, _)? = node.engine?.stop else {
             return
         }
         guard nodes.contains(where: \.hasForked) else {
