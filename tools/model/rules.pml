@@ -1,5 +1,6 @@
 /*
- * The rules that can be taken out of the model, to see that it notices. `run` reads the numbers from here.
+ * The rules that can be taken out of the model, to see that it notices. `run` reads the numbers
+ * from here.
  */
 
 #define WITHOUT(rule) ((without >> rule) & 1)
