@@ -236,8 +236,8 @@ public enum Stop: Error, Equatable, Sendable {
                     + "\(statement.floor.rawValue)"
             return "\(name) has stopped: \(other) has seen this log up to "
                 + "\(name)@\(statement.offset.rawValue) of session \(statement.session.epoch.rawValue)"
-                + " (recorded at \(other)@\(statement.statementOffset.rawValue)), which is not in this"
-                + " log; it ends at \(name)@\(end.rawValue) in session \(session.epoch.rawValue);"
+                + " (recorded at \(other)@\(statement.statementOffset.rawValue)), and this log does not hold"
+                + " all of it; it ends at \(name)@\(end.rawValue) in session \(session.epoch.rawValue);"
                 + " \(held). A backup was restored or a tail was lost: bring the right log back,"
                 + " or run: tally recover accept DIR \(name) --reason TEXT"
         case .conflict(let message, let held, let offered):

@@ -10,11 +10,7 @@ extension ShardMachine {
         let index = Int(header.sender.rawValue)
         links[index].known = header.senderSession
         if links[index].heard != header.senderSession { links[index].askAt = now.ticks }
-        let isFound =
-            statement.session == .none
-            || messaging.holds(statement.offset, in: statement.session, through: durable.offset)
-            || messaging.peers[index].accepted.contains(statement)
-        if isFound {
+        if isFound(statement, of: index) {
             queue(header.sender, .confirmed(statement, to: header.senderSession))
             let isNew = links[index].confirmedTo != header.senderSession
             links[index].confirmedTo = header.senderSession
@@ -27,6 +23,19 @@ extension ShardMachine {
             queue(header.sender, .confirmAsk(messaging.peers[index].statement))
         }
         return .done
+    }
+
+    /// Whether this log holds what a peer has seen of it, or an operator accepted that it does not.
+    ///
+    /// The offset alone does not tell: it is that of the last message received, and a settlement behind
+    /// it, of which the peer's floor is the trace, may be lost. What the peer would drop cannot be
+    /// pending here.
+    private func isFound(_ statement: Statement, of index: Int) -> Bool {
+        let peer = messaging.peers[index]
+        if peer.accepted.contains(statement) { return true }
+        guard statement.floor <= peer.settledThrough else { return false }
+        return statement.session == .none
+            || messaging.holds(statement.offset, in: statement.session, through: durable.offset)
     }
 
     /// A peer says that its log holds what this shard has seen of it.

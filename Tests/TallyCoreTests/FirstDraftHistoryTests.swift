@@ -57,6 +57,30 @@ struct FirstDraftHistoryTests {
         #expect(duel.applied(a, b, 1) == 1)
     }
 
+    @Test("so does one that holds every message its peer has seen, and lost only a settlement")
+    func settledBecomesPendingBehindItsSends() {
+        let duel = Duel()
+        duel.send(a, Errand(b, mark: 1))
+        duel.send(a, Errand(b, mark: 2))
+        let pending = duel.commits(a)
+        let first = duel.fresh[0]
+        duel.lose()
+        duel.deliver(first)
+        // m1 settles; m2 is sent again, and says so. b holds nothing of a's log behind m2's send.
+        #expect(duel.settle())
+        #expect(duel.messaging(b).peer(a)?.floor == SequenceNumber(1))
+        duel.restore(a, to: pending)
+        #expect(duel.messaging(a).pendingCount == 2)
+        #expect(duel.settle())
+        #expect(duel.refused(a)?.statement.floor == SequenceNumber(1))
+        duel.acceptAll(lost: [duel.name(a, b, 1)])
+        #expect(duel.messaging(a).peer(b)?.counts.lost == 1)
+        #expect(duel.terminal(a, b, 1).isEmpty)
+        #expect(duel.terminal(a, b, 2).map(\.kind) == [.acknowledged])
+        #expect(duel.applied(a, b, 1) == 1)
+        #expect(duel.applied(a, b, 2) == 1)
+    }
+
     @Test("a destination that lost a receipt whose answer arrived stops")
     func lostReceipt() {
         let duel = Duel()
