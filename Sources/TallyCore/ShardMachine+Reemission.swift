@@ -36,7 +36,9 @@ extension ShardMachine {
             var sequences: [SequenceNumber] = []
             messaging.peers[index].pending.forEach { sequence, _ in
                 guard sequence <= through, sequences.count < sequencesMax else { return false }
-                if hasQuiet, let quiet = links[index].quiet[sequence], quiet > now.ticks { return true }
+                if hasQuiet, let quiet = links[index].quiet[sequence], quiet > now.ticks {
+                    return true
+                }
                 sequences.append(sequence)
                 return true
             }

@@ -184,7 +184,8 @@ extension Run {
         let orphans = try Join.run(world.audit()).orphans
         if !hasForked, let orphan = orphans.first {
             throw LawBroken(
-                "orphans", "\(world.directory.text(orphan.message)) is an orphan of a settled ledger")
+                "orphans",
+                "\(world.directory.text(orphan.message)) is an orphan of a settled ledger")
         }
     }
 
@@ -194,7 +195,8 @@ extension Run {
             collect(node)
             if let fired = node.engine?.machine.buggify?.fired { world.buggifyFired |= fired }
         }
-        for site in Buggify.Site.allCases where world.buggifyFired >> UInt32(site.rawValue) & 1 == 1 {
+        for site in Buggify.Site.allCases where world.buggifyFired >> UInt32(site.rawValue) & 1 == 1
+        {
             report.buggify.insert(site.rawValue)
             report.faults[.buggify, default: 0] += 1
         }

@@ -256,7 +256,9 @@ final class Run<L: Load> {
     func open(_ node: Node) throws {
         let index = desk(node)
         agendaOpens.remove(index)
-        if node.hasForked, node.disk.mark.map({ $0.position.offset > node.disk.end().offset }) == true {
+        if node.hasForked,
+            node.disk.mark.map({ $0.position.offset > node.disk.end().offset }) == true
+        {
             reach(.behindMark)
         }
         let hadSnapshot = node.snapshot != nil

@@ -114,7 +114,9 @@ public enum Simulation {
         var hasShrunk = true
         while hasShrunk {
             hasShrunk = false
-            for messages in [best.messages / 8, best.messages / 2, best.messages * 3 / 4, best.messages - 1]
+            for messages in [
+                best.messages / 8, best.messages / 2, best.messages * 3 / 4, best.messages - 1,
+            ]
             where messages > 0 && messages < best.messages {
                 var candidate = best
                 candidate.messages = messages

@@ -146,7 +146,8 @@ extension World {
     func check(_ envelope: Envelope, _ durable: LogPosition, _ node: Node) throws {
         let peer = Int(envelope.header.receiver.rawValue)
         guard envelope.header.durableEnd.offset <= durable.offset else {
-            throw LawBroken("durability", "\(name(node.shard)) speaks of an end that is not durable")
+            throw LawBroken(
+                "durability", "\(name(node.shard)) speaks of an end that is not durable")
         }
         switch envelope.content {
         case .deliver(let items):
@@ -183,7 +184,8 @@ extension World {
         guard offset <= durable.offset, node.facts[offset]?.kind == kind else {
             throw LawBroken(
                 "durability",
-                "\(name(node.shard)) speaks of @\(offset.rawValue), which is no durable \(kind.name)")
+                "\(name(node.shard)) speaks of @\(offset.rawValue), which is no durable \(kind.name)"
+            )
         }
     }
 
@@ -281,7 +283,9 @@ extension World {
         case .acknowledged:
             guard receipt.outcome == .applied, answer?.outcome == terminal.outcome,
                 answer?.content == terminal.content
-            else { throw LawBroken("halves", "\(message) was acknowledged otherwise than answered") }
+            else {
+                throw LawBroken("halves", "\(message) was acknowledged otherwise than answered")
+            }
         default:
             guard receipt.outcome == .expired, answer == nil else {
                 throw LawBroken("halves", "\(message) timed out and was applied")
