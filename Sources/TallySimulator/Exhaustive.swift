@@ -26,8 +26,10 @@
 /// that lie before them (each input has its own commit, so that nothing but deadlines is compared with
 /// them; under one clock every commit has the present time, and then only deadlines count); heads, digests, attempts and counters not at all (no decision rests
 /// on them; a law compares each digest as it leaves). Items for a session that has ended are one and
-/// the same to whom they reach: not heard. A `confirmed` for such a session does nothing, and is
-/// forgotten.
+/// the same to whom they reach: not heard. So are questions whose statement is not their sender's
+/// present one (no reply to them counts), and the replies to them; a `confirmed` for a session that has
+/// ended does nothing, and is forgotten. Copies of a message that its destination holds are alike
+/// whatever they call settled; so are those at or below its floor, and answers to what is settled.
 ///
 /// **What is really left out.** Of items alike but for the durable end that they name, the first stays.
 /// The jitter of a pause (one part in four) is not part of a state: of states that differ in it alone the

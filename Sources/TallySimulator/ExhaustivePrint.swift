@@ -249,16 +249,16 @@ extension Exploration.World {
         _ node: Exploration.Node, _ visitor: inout some Exploration.Visitor
     ) {
         let links = node.machine.links
+        // What is due already is the first to come, as is the earliest when nothing is due.
         var times: [UInt64] = []
         for link in links {
-            if let time = link.askAt, time > node.ticks { times.append(time) }
-            if let time = link.retryAt, time > node.ticks { times.append(time) }
+            if let time = link.askAt { times.append(max(time, node.ticks)) }
+            if let time = link.retryAt { times.append(max(time, node.ticks)) }
             for time in link.quiet.values where time > node.ticks { times.append(time) }
         }
         func order(_ time: UInt64?) -> UInt64 {
             guard let time else { return 0 }
-            guard time > node.ticks else { return 1 }
-            return 2 + UInt64(times.count { $0 < time })
+            return 1 + UInt64(times.count { $0 < max(time, node.ticks) })
         }
         for link in links.dropFirst() {
             visit(link.heard, &visitor)
@@ -304,14 +304,24 @@ extension Exploration.World {
     ) {
         let header = flight.envelope.header
         visitor.word(UInt64(header.sender.rawValue) << 32 | UInt64(header.receiver.rawValue))
-        // Any item for a session that has ended is the same as any other one.
-        guard !flight.isStray else { return visitor.word(0x57) }
+        guard flight.age != .stray else { return visitor.word(0x57) }
         visit(header.senderSession, &visitor)
         // `confirm?` names a session that is the present one or not.
         let receiver = self[header.receiver]
-        let isPresent =
+        let isMeant =
             receiver.isUp && receiver.machine.messaging.session == header.receiverSession
-        visitor.word(isPresent ? 1 : 0)
+        visitor.word(isMeant ? 1 : 0)
+        if flight.age != .present {
+            switch flight.envelope.content {
+            case .confirmAsk(let statement): visit(statement.session, &visitor)
+            case .confirmed: visitor.word(0x58)
+            case .deliver(let items):
+                visitor.word(0x59)
+                visitor.word(flight.age == .known ? items.first?.sequence.rawValue ?? 0 : 0)
+            case .answer, .conflict, .refused: visitor.word(0x5A)
+            }
+            return
+        }
         visitOwn(header.durableEnd.timestamp, &visitor)
         // Only a session that begins to be heard is witnessed at the durable end that it names.
         if case .confirmed = flight.envelope.content {

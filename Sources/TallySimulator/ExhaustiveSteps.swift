@@ -166,6 +166,7 @@ extension Exploration.World {
             try start(shard)
             goals?.noteRestart(self[shard])
         }
+        if setting.options.unflushedMax > 0 { tidy() }
     }
 
     private mutating func forceAll(_ node: Exploration.Node) throws(Exploration.Breach) {

@@ -142,25 +142,6 @@ extension Exploration {
     /// Nanoseconds of one jump of a wall clock past a deadline.
     static var phaseLength: UInt64 { 1_000_000_000 }
 
-    /// One item that may arrive, now or later, once or often or never.
-    struct Flight {
-        var envelope: Envelope
-        /// Meant for a session that has ended: all that is left of it is that it is not heard.
-        var isStray = false
-
-        /// Whether two flights are alike but for the durable end that they name.
-        func isAlike(_ other: Envelope, _ options: Options) -> Bool {
-            let (mine, others) = (envelope.header, other.header)
-            return mine.sender == others.sender && mine.receiver == others.receiver
-                && mine.senderSession == others.senderSession
-                && mine.receiverSession == others.receiverSession
-                && (!options.hasOwnClocks
-                    || mine.durableEnd.timestamp.rawValue / phaseLength
-                        == others.durableEnd.timestamp.rawValue / phaseLength)
-                && envelope.content == other.content
-        }
-    }
-
     /// A law that does not hold.
     struct Breach: Error {
         var law: Law
@@ -313,50 +294,15 @@ extension Exploration.World {
             // One item each: an envelope of several is the same as several that arrive at once.
             for one in envelope.apart {
                 try check(released: one, by: node)
-                release(one)
+                if isFair { queue.append(one) } else { bag.append(Exploration.Flight(one)) }
             }
         }
-    }
-
-    private mutating func release(_ envelope: Envelope) {
-        if isFair {
-            queue.append(envelope)
-            return
-        }
-        let receiver = self[envelope.header.receiver]
-        let isDead =
-            envelope.header.receiverSession != .none
-            && (!receiver.isUp
-                || envelope.header.receiverSession != receiver.machine.messaging.session)
-        add(envelope, isDead: isDead)
-    }
-
-    /// Puts an item into the bag, once.
-    private mutating func add(_ envelope: Envelope, isDead: Bool) {
-        var isStray = false
-        if isDead {
-            switch envelope.content {
-            case .confirmed: return
-            case .confirmAsk: break
-            case .deliver, .answer, .conflict, .refused: isStray = true
-            }
-        }
-        let (sender, receiver) = (envelope.header.sender, envelope.header.receiver)
-        for flight in bag {
-            let isKnown =
-                isStray
-                ? flight.isStray && flight.envelope.header.sender == sender
-                    && flight.envelope.header.receiver == receiver
-                : !flight.isStray && flight.isAlike(envelope, setting.options)
-            if isKnown { return }
-        }
-        bag.append(Exploration.Flight(envelope: envelope, isStray: isStray))
+        tidy()
     }
 
     /// Ends a shard's session; its log keeps so many of the commits that were not durable.
     mutating func crash(_ shard: ShardID, keeping kept: Int) {
         let node = own(shard)
-        let session = node.machine.messaging.session
         node.end = node.boundary(keeping: kept)
         node.durable = node.end
         if setting.options.planted == .losesDurable, let before = node.durable.before {
@@ -364,27 +310,6 @@ extension Exploration.World {
             node.durable = before
         }
         node.isUp = false
-        // What was meant for the session that ended can be told apart no more.
-        let old = bag
-        bag.removeAll(keepingCapacity: true)
-        for flight in old {
-            let header = flight.envelope.header
-            let isDead =
-                flight.isStray || (header.receiver == shard && header.receiverSession == session)
-            add(flight.envelope, isDead: isDead)
-        }
-    }
-}
-
-extension Envelope {
-    /// An envelope for each item.
-    var apart: [Envelope] {
-        switch content {
-        case .deliver(let items) where items.count > 1:
-            items.map { Envelope(header: header, content: .deliver([$0])) }
-        case .answer(let items) where items.count > 1:
-            items.map { Envelope(header: header, content: .answer([$0])) }
-        default: [self]
-        }
+        tidy()
     }
 }
