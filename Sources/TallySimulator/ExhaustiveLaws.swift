@@ -71,6 +71,16 @@ extension Exploration.World {
 
     private func name(_ node: Exploration.Node) -> String { setting.name(node.shard) }
 
+    /// An event in few words: its kind, its message, its outcome, whose log holds it.
+    private func text(_ event: Event, _ node: Exploration.Node) -> String {
+        let message =
+            event.kind == .received
+            ? MessageName(from: event.peer, to: node.shard, event.sequence)
+            : MessageName(from: node.shard, to: event.peer, event.sequence)
+        return "\(event.kind.name) \(setting.directory.text(message)) \(event.outcome.name)"
+            + " in the log of \(name(node))"
+    }
+
     private func check(
         _ record: LogRecord, in commit: Exploration.Boundary, by node: Exploration.Node
     ) throws(Exploration.Breach) {
@@ -80,32 +90,32 @@ extension Exploration.World {
             let sent = try evidence(of: record, in: commit, by: node, .receiptRestsOnSend)
             guard sent.event.kind == .sent,
                 sent.message(in: event.peer) == record.message(in: node.shard)
-            else { throw Breach(.receiptRestsOnSend, "other bytes were sent: \(event)") }
+            else { throw Breach(.receiptRestsOnSend, "other bytes were sent than \(text(event, node))") }
             let isLate = event.deadline != .none && event.deadline <= record.timestamp
             guard isLate == (event.outcome == .expired) else {
-                throw Breach(.deadlineDecides, "\(event) at \(record.timestamp)")
+                throw Breach(.deadlineDecides, "\(text(event, node)) at \(record.timestamp)")
             }
             let earlier = commit.before?.tallies.count {
                 $0.name.channel.origin == event.peer && $0.name.channel.destination == node.shard
             }
             guard !setting.options.isOrdered || UInt64(earlier ?? 0) + 1 == event.sequence.rawValue
-            else { throw Breach(.order, "receipt \(event) stands behind \(earlier ?? 0)") }
+            else { throw Breach(.order, "\(text(event, node)) is receipt \((earlier ?? 0) + 1)") }
         case .acknowledged:
             let answer = try evidence(
                 of: record, in: commit, by: node, .acknowledgementRestsOnAnswer)
             guard answer.event.kind == .answered, answer.event.outcome == event.outcome,
                 answer.payload == record.payload
-            else { throw Breach(.acknowledgementRestsOnAnswer, "another answer: \(event)") }
+            else { throw Breach(.acknowledgementRestsOnAnswer, "another answer than \(text(event, node))") }
         case .timedOut:
             let receipt = try evidence(of: record, in: commit, by: node, .timeoutRestsOnExpired)
             guard receipt.event.kind == .received, receipt.event.outcome == .expired else {
-                throw Breach(.timeoutRestsOnExpired, "no expired receipt: \(event)")
+                throw Breach(.timeoutRestsOnExpired, "no expired receipt for \(text(event, node))")
             }
         case .reemitted:
             let pending = commit.before?.messaging.peer(event.peer)?.pending
             guard event.sequence <= event.through, pending?[event.sequence] != nil,
                 pending?[event.through] != nil
-            else { throw Breach(.reemitsPending, "\(event)") }
+            else { throw Breach(.reemitsPending, "not pending: \(text(event, node))") }
         default: break
         }
     }
@@ -120,15 +130,15 @@ extension Exploration.World {
         let log = event.peer == node.shard ? commit : peer.durable
         guard let other = log.record(at: event.peerOffset), other.event.peer == node.shard,
             other.event.sequence == event.sequence
-        else { throw Breach(law, "\(event) rests on nothing durable") }
+        else { throw Breach(law, "\(text(event, node)) rests on nothing durable") }
         guard event.peer != node.shard else { return other }
         guard other.timestamp < record.timestamp else {
-            throw Breach(.causality, "\(event) is not later than what it rests on")
+            throw Breach(.causality, "\(text(event, node)) is not later than what it rests on")
         }
         let session = peer.durable.messaging.sessions.last { $0.first <= event.peerOffset }?.session
         let witnessed = commit.messaging.peer(event.peer)?.witness.session
         guard let session, let witnessed, session.epoch <= witnessed.epoch else {
-            throw Breach(.witnessedFirst, "\(event) is from a session that was not witnessed")
+            throw Breach(.witnessedFirst, "\(text(event, node)) is from a session not witnessed")
         }
         return other
     }

@@ -16,7 +16,7 @@ extension Exploration {
             case wait
             /// A wall clock passes the deadline of what was sent so far.
             case pass
-            /// What is appended becomes durable, and what may leave leaves.
+            /// A number of commits become durable, and what may leave leaves.
             case flush
             /// The process dies; a number of commits that were not durable are kept.
             case crash
@@ -27,7 +27,7 @@ extension Exploration {
         /// The process dies once the step's commit is durable, and before anything leaves.
         var dies = false
         var shard: ShardID
-        /// Of the owed message, of the item in the bag, or how many commits are kept.
+        /// Of the owed message, of the item in the bag, or how many commits are flushed or kept.
         var index: UInt16 = 0
     }
 }
@@ -54,7 +54,9 @@ extension Exploration.World {
         }
         let unflushed = options.unflushedMax > 0 ? node.unflushed : 0
         if options.unflushedMax > 0, unflushed > 0 || !node.machine.outgoing.isEmpty {
-            steps.append(.init(kind: .flush, shard: shard))
+            for flushed in min(1, unflushed)...unflushed {
+                steps.append(.init(kind: .flush, shard: shard, index: UInt16(flushed)))
+            }
         }
         if crashesLeft > 0 {
             for kept in 0...unflushed {
@@ -155,7 +157,7 @@ extension Exploration.World {
             if setting.options.planted == .timesOutAlone { try forceAll(node) }
         case .pass where setting.options.hasOwnClocks: own(shard).phase += 1
         case .pass: for shard in setting.directory.all { own(shard).phase += 1 }
-        case .flush: try flush(shard)
+        case .flush: try flush(shard, through: self[shard].boundary(keeping: Int(step.index)))
         case .crash:
             let before = self[shard]
             let kept = before.boundary(keeping: Int(step.index))
@@ -230,7 +232,7 @@ extension Exploration.World {
             case .wait: "wake \(name), all timers due"
             case .pass where setting.options.hasOwnClocks: "the deadline passes at \(name)"
             case .pass: "the deadline passes"
-            case .flush: "flush \(name)"
+            case .flush: "flush \(step.index) of \(self[step.shard].unflushed) commits of \(name)"
             case .crash:
                 step.index == 0
                     ? "crash \(name), the unflushed lost" : "crash \(name), keeping \(step.index)"

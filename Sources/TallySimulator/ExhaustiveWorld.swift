@@ -284,12 +284,15 @@ extension Exploration.World {
         try input(node, .open(nonce: nonce, clean: false))
     }
 
-    /// Makes everything durable that is appended, and lets out what may leave.
-    mutating func flush(_ shard: ShardID) throws(Exploration.Breach) {
+    /// Makes durable what is appended, all of it or through a commit, and lets out what may leave.
+    mutating func flush(
+        _ shard: ShardID, through commit: Exploration.Boundary? = nil
+    ) throws(Exploration.Breach) {
         let node = own(shard)
-        let end = node.end
-        if setting.options.planted != .speaksFirst { node.durable = end }
-        let envelopes = node.machine.release(durable: end.end)
+        let commit = commit ?? node.end
+        // A planted fault begins with the exploration, not before it.
+        if setting.options.planted != .speaksFirst || goals == nil { node.durable = commit }
+        let envelopes = node.machine.release(durable: commit.end)
         for envelope in envelopes {
             // One item each: an envelope of several is the same as several that arrive at once.
             for one in envelope.apart {
