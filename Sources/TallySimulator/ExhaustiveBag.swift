@@ -9,10 +9,10 @@ extension Exploration {
         enum Age {
             /// What it says counts.
             case present
-            /// A question with a statement that is not its sender's present one, so that no reply to it
-            /// counts; a reply to such a question, so that it is only asked again; a message at or below
-            /// the floor, an answer to what is settled: dropped when their session is heard, and
-            /// asked for when it is not.
+            /// A question with a statement that is not its sender's present one, so that no reply to
+            /// it counts; a reply to such a question, so that it is only asked again; a message at or
+            /// below the floor, an answer to what is settled: dropped when their session is heard,
+            /// and when it is not, a reason to ask.
             case old
             /// A message that its destination holds above its floor: it is answered again.
             case known
@@ -24,7 +24,7 @@ extension Exploration {
 
         init(_ envelope: Envelope) { self.envelope = envelope }
 
-        /// Whether another item leads to the same, whatever happens, but for the durable end it names.
+        /// Whether another item leads to the same, but for the durable end that it names.
         func isAlike(_ other: Flight, _ setting: Setting) -> Bool {
             let (mine, others) = (envelope.header, other.envelope.header)
             guard age == other.age, mine.sender == others.sender, mine.receiver == others.receiver

@@ -12,7 +12,7 @@ extension Exploration {
         case expired = "expired-recorded"
         /// An expired message came again and was not applied.
         case expiredAgain = "expired-then-late-copy-refused"
-        /// A message that was received in time came again behind its deadline: identity before clock.
+        /// A message received in time came again behind its deadline: identity before clock.
         case knownPastDeadline = "known-past-deadline-answered-again"
         /// A copy came at or below the floor.
         case belowFloor = "below-floor-dropped"

@@ -90,7 +90,9 @@ extension Exploration.World {
             let sent = try evidence(of: record, in: commit, by: node, .receiptRestsOnSend)
             guard sent.event.kind == .sent,
                 sent.message(in: event.peer) == record.message(in: node.shard)
-            else { throw Breach(.receiptRestsOnSend, "other bytes were sent than \(text(event, node))") }
+            else {
+                throw Breach(.receiptRestsOnSend, "other bytes were sent than \(text(event, node))")
+            }
             let isLate = event.deadline != .none && event.deadline <= record.timestamp
             guard isLate == (event.outcome == .expired) else {
                 throw Breach(.deadlineDecides, "\(text(event, node)) at \(record.timestamp)")
@@ -105,7 +107,10 @@ extension Exploration.World {
                 of: record, in: commit, by: node, .acknowledgementRestsOnAnswer)
             guard answer.event.kind == .answered, answer.event.outcome == event.outcome,
                 answer.payload == record.payload
-            else { throw Breach(.acknowledgementRestsOnAnswer, "another answer than \(text(event, node))") }
+            else {
+                throw Breach(
+                    .acknowledgementRestsOnAnswer, "another answer than \(text(event, node))")
+            }
         case .timedOut:
             let receipt = try evidence(of: record, in: commit, by: node, .timeoutRestsOnExpired)
             guard receipt.event.kind == .received, receipt.event.outcome == .expired else {
@@ -267,10 +272,13 @@ extension Exploration.World {
                 try flush(shard)
             }
         }
-        let pending = nodes.map { "\(setting.name($0.shard)): \($0.machine.messaging.pendingCount)" }
+        let pending = nodes.map {
+            "\(setting.name($0.shard)): \($0.machine.messaging.pendingCount)"
+        }
         throw Breach(
             .settles,
-            "not settled after \(Self.roundsMax) rounds; pending \(pending.joined(separator: ", "))")
+            "not settled after \(Self.roundsMax) rounds; pending \(pending.joined(separator: ", "))"
+        )
     }
 
     /// Whether no message waits for anything.
@@ -291,7 +299,7 @@ extension Exploration.World {
         }
     }
 
-    /// Whether everything that a shard has sent ended, in the way in which its destination ended it.
+    /// Whether everything that a shard has sent ended as its destination ended it.
     private func agree(_ node: Exploration.Node) throws(Exploration.Breach) {
         for other in nodes {
             guard let peer = node.machine.messaging.peer(other.shard) else { continue }

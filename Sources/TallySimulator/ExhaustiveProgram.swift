@@ -60,8 +60,8 @@ extension Exploration {
 
     /// The program that is explored: it does what commands and messages tell it to, and counts.
     ///
-    ///     command   0, destination 4, deadline 1, the message 3     sends it
-    ///               1, origin 4, sequence 8                         answers what is owed
+    ///     command   0, and often: destination 4, deadline 1, the message 3     sends them
+    ///               1, and often: origin 4, sequence 8                         answers what is owed
     ///     message   reply, what to send back, what to send afterwards; 0: nothing
     ///     answer    what to send afterwards
     enum Errands: Program {
@@ -102,22 +102,26 @@ extension Exploration {
             on command: [UInt8], _ shard: ShardContext
         ) throws(Refusal) -> Decision {
             var reader = ByteReader(command)
-            let kind = reader.read(UInt8.self)
-            guard let peer = reader.read(UInt32.self).map({ ShardID($0) }) else {
-                throw Refusal("no command of this program")
+            guard let kind = reader.read(UInt8.self) else { throw Refusal("an empty command") }
+            var decision = Decision()
+            while !reader.isAtEnd {
+                guard let peer = reader.read(UInt32.self).map({ ShardID($0) }) else {
+                    throw Refusal("no command of this program")
+                }
+                if kind == 1, let sequence = reader.readSequence() {
+                    let name = MessageName(from: peer, to: shard.shard, sequence)
+                    let isAccepted = sequence.rawValue % 2 == 1
+                    decision.answers.append(.init(name, accepted: isAccepted, payload: [0]))
+                } else if kind == 0, let hasDeadline = reader.readBool(),
+                    let bytes = reader.read(count: 3)
+                {
+                    let after = hasDeadline ? deadlineAfter : nil
+                    decision.sends.append(.init(to: peer, Array(bytes), deadlineAfter: after))
+                } else {
+                    throw Refusal("no command of this program")
+                }
             }
-            if kind == 1, let sequence = reader.readSequence() {
-                let name = MessageName(from: peer, to: shard.shard, sequence)
-                return Decision(answers: [
-                    .init(name, accepted: sequence.rawValue % 2 == 1, payload: [0])
-                ])
-            }
-            guard kind == 0, let hasDeadline = reader.readBool(),
-                let bytes = reader.read(count: 3)
-            else { throw Refusal("no command of this program") }
-            return Decision(sends: [
-                .init(to: peer, Array(bytes), deadlineAfter: hasDeadline ? deadlineAfter : nil)
-            ])
+            return decision
         }
 
         static func evolve(
@@ -161,13 +165,15 @@ extension Exploration {
         static func decode(_ bytes: [UInt8], _ shard: ShardContext) -> State? { nil }
     }
 
-    /// The command that sends a message.
-    static func command(sending errand: Errand, _ sequence: SequenceNumber) -> Command {
-        var writer = ByteWriter(capacity: 16)
+    /// The command that sends some messages.
+    static func command(sending errands: [Errand], _ sequence: SequenceNumber) -> Command {
+        var writer = ByteWriter(capacity: 32)
         writer.write(0 as UInt8)
-        writer.write(UInt32(errand.to + 1))
-        writer.write(errand.hasDeadline)
-        writer.write(raw: errand.bytes)
+        for errand in errands {
+            writer.write(UInt32(errand.to + 1))
+            writer.write(errand.hasDeadline)
+            writer.write(raw: errand.bytes)
+        }
         return Command(client: senderClient, sequence: sequence, payload: writer.bytes)
     }
 

@@ -79,10 +79,10 @@ extension Exploration.World {
         }
     }
 
-    /// The message that a shard's client sends next, and the command's place.
+    /// What a shard's client sends next, and the command's place.
     private func nextCommand(
         of node: Exploration.Node
-    ) -> (errand: Exploration.Errand, sequence: SequenceNumber)? {
+    ) -> (errands: [Exploration.Errand], sequence: SequenceNumber)? {
         let script = setting.scripts[Int(node.shard.rawValue) - 1]
         let done = place(node, Exploration.senderClient)
         return done < script.count ? (script[done], SequenceNumber(UInt64(done) + 1)) : nil
@@ -131,8 +131,8 @@ extension Exploration.World {
         switch step.kind {
         case .command:
             let node = own(shard)
-            guard let (errand, sequence) = nextCommand(of: node) else { return }
-            try perform(Exploration.command(sending: errand, sequence), on: node)
+            guard let (errands, sequence) = nextCommand(of: node) else { return }
+            try perform(Exploration.command(sending: errands, sequence), on: node)
         case .answer:
             try answer(self[shard].machine.application[Int(step.index)].name, on: shard)
         case .deliver:
@@ -198,7 +198,7 @@ extension Exploration.World {
         let place = place(node, Exploration.senderClient)
         let errand = Exploration.Errand(Int(shard.rawValue) - 1, Int(other.rawValue) - 1)
         try perform(
-            Exploration.command(sending: errand, SequenceNumber(UInt64(place) + 1)), on: node)
+            Exploration.command(sending: [errand], SequenceNumber(UInt64(place) + 1)), on: node)
     }
 
     /// Gives a command, and then gives it again: the same result, and nothing is appended.
@@ -254,7 +254,8 @@ extension Exploration.World {
             case .conflict: "conflict"
             case .refused: "refused"
             }
-        return "\(what) \(setting.name(header.sender)) session \(header.senderSession.epoch.rawValue)"
+        return
+            "\(what) \(setting.name(header.sender)) session \(header.senderSession.epoch.rawValue)"
             + " -> \(setting.name(header.receiver)) session \(header.receiverSession.epoch.rawValue)"
     }
 }

@@ -127,7 +127,7 @@ extension Exploration {
             return commit
         }
 
-        /// The time at which everything that the machine waits for is past; `nil`: it waits for nothing.
+        /// When everything that the machine waits for is past; `nil`: it waits for nothing.
         var lastWake: UInt64? {
             var last: UInt64?
             for link in machine.links {
@@ -186,8 +186,8 @@ extension Exploration {
         let directory: ShardDirectory
         let rules: MessagingState.Rules
         let machine: MachineOptions
-        /// The messages that each shard's commands send, in order.
-        let scripts: [[Errand]]
+        /// What each shard's commands send, in order.
+        let scripts: [[[Errand]]]
         let hasDeadlines: Bool
 
         init?(_ options: Options) {
@@ -199,7 +199,11 @@ extension Exploration {
             self.options = options
             self.directory = directory
             rules = MessagingState.Rules(ordered: options.isOrdered)
-            scripts = names.indices.map { shard in options.messages.filter { $0.from == shard } }
+            scripts = names.indices.map { shard in
+                let own = options.messages.filter { $0.from == shard }
+                guard options.sendsAtOnce else { return own.map { [$0] } }
+                return own.isEmpty ? [] : [own]
+            }
             hasDeadlines = options.messages.contains(where: \.hasDeadline)
             var machine = MachineOptions()
             // Every pause the same and as short as can be: the order of the timers is what counts.

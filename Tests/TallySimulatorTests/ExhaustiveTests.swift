@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Exhaustive exploration")
 struct ExhaustiveTests {
-    /// One message in time or too late, with a crash anywhere; then every kind of message without one.
+    /// One message with a crash anywhere; two, in time or too late, without one.
     private static var small: [Exploration.Options] {
         var crash = Exploration.Options("crash", [.init(0, 1, hasDeadline: true)])
         crash.deadlinesPassMax = 0
