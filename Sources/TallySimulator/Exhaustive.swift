@@ -6,43 +6,44 @@
 /// It is known again by 128 bits over everything in it: among 10^8 states two share them by chance
 /// with a probability below 10^-22. When nothing is left to take up, the exploration is *complete*.
 ///
-/// **The network.** Every item that ever left may arrive at any time, any number of times, or never:
-/// so loss, repetition, delay and reordering are not faults that are counted, but what always may
-/// happen. A joined envelope is taken apart, because its items may just as well travel alone.
+/// **The network.** Every item that ever left may arrive at any time, any number of times, or
+/// never: so loss, repetition, delay and reordering are not faults that are counted, but what
+/// always may happen. A joined envelope is taken apart, because its items may just as well travel
+/// alone.
 ///
 /// **Crashes** are counted. A shard may die at any time, and behind each step once its commit is
 /// durable and before anything leaves. Where commits and flushes are separate steps
 /// (``Options/unflushedMax``), any prefix of what is appended may be flushed, and a crash keeps any
-/// prefix of the rest. Where they are one, a commit that a crash takes is left out on purpose: nothing
-/// outside a shard can see it before its flush, so such a crash is one before the step.
+/// prefix of the rest. Where they are one, a commit that a crash takes is left out on purpose:
+/// nothing outside a shard can see it before its flush, so such a crash is one before the step.
 ///
 /// **Time** is a choice. A deadline passes, for all shards or (``Options/hasOwnClocks``) at each
-/// alone, up to ``Options/deadlinesPassMax`` times; a machine's timers fall due in their order, one by
-/// one or all at once. All pauses of a machine are set alike and as short as can be, so how far a
-/// back-off has gone makes no difference.
+/// alone, up to ``Options/deadlinesPassMax`` times; a machine's timers fall due in their order, one
+/// by one or all at once. All pauses of a machine are set alike and as short as can be, so how far
+/// a back-off has gone makes no difference.
 ///
-/// **What a state leaves out, and why nothing is lost by it.** Nonces are counted, not drawn, so that
-/// equal histories give equal sessions. Offsets count by their rank among those that are still named:
-/// the protocol does nothing but compare them. Times count by the number of deadlines before them: each
-/// input has its own commit, so that nothing but deadlines is compared with them; under one clock every
-/// commit has the present time, and only deadlines count. Heads, digests, attempts and counters do not
-/// count: no decision rests on them, and a law compares each digest as it leaves. Items for a session
-/// that has ended are one and the same to whom they reach: not heard. So are questions whose statement
-/// is not their sender's present one (no reply to them counts), and the replies to them; a `confirmed`
-/// for a session that has ended does nothing, and is forgotten. Copies of a message that its
-/// destination holds are alike whatever they call settled; so are those at or below its floor, and
-/// answers to what is settled.
+/// **What a state leaves out, and why nothing is lost by it.** Nonces are counted, not drawn, so
+/// that equal histories give equal sessions. Offsets count by their rank among those that are still
+/// named: the protocol does nothing but compare them. Times count by the number of deadlines before
+/// them: each input has its own commit, so that nothing but deadlines is compared with them; under
+/// one clock every commit has the present time, and only deadlines count. Heads, digests, attempts
+/// and counters do not count: no decision rests on them, and a law compares each digest as it
+/// leaves. Items for a session that has ended are one and the same to whom they reach: not heard.
+/// So are questions whose statement is not their sender's present one (no reply to them counts),
+/// and the replies to them; a `confirmed` for a session that has ended does nothing, and is
+/// forgotten. Copies of a message that its destination holds are alike whatever they call settled;
+/// so are those at or below its floor, and answers to what is settled.
 ///
 /// **What is really left out.** Of items alike but for the durable end that they name, the first
-/// stays. The jitter of a pause (one part in four) is not part of a state, and timers count by their
-/// order: of states that differ in their lengths alone the first is taken up. Several inputs never share
-/// a commit. No old copy of a log is put into place, and no operator forces anything: those are for the
-/// random simulation and for the model.
+/// stays. The jitter of a pause (one part in four) is not part of a state, and timers count by
+/// their order: of states that differ in their lengths alone the first is taken up. Several inputs
+/// never share a commit. No old copy of a log is put into place, and no operator forces anything:
+/// those are for the random simulation and for the model.
 ///
 /// **Liveness.** From each state (or each n-th, ``Options/settlesEach``) a continuation is run in
 /// which nothing fails: what is under way is lost, what is down starts, what is said anew arrives,
-/// what is owed is answered. Within a bound every message must settle, then one more of each shard to
-/// each other one, and both sides must agree on all of them.
+/// what is owed is answered. Within a bound every message must settle, then one more of each shard
+/// to each other one, and both sides must agree on all of them.
 public enum Exploration {
     /// What is explored.
     public struct Options: Sendable {
@@ -52,7 +53,7 @@ public enum Exploration {
         public var shards = 2
         /// What commands send, each shard its own in this order.
         public var messages: [Errand]
-        /// Whether each shard sends all of its messages by one command, instead of one command each.
+        /// Whether each shard sends all of its messages by one command, instead of one each.
         public var sendsAtOnce = false
         /// Whether channels deliver in order.
         public var isOrdered = true

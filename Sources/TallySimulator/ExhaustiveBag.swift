@@ -9,10 +9,10 @@ extension Exploration {
         enum Age {
             /// What it says counts.
             case present
-            /// A question with a statement that is not its sender's present one, so that no reply to
-            /// it counts; a reply to such a question, so that it is only asked again; a message at or
-            /// below the floor, an answer to what is settled: dropped when their session is heard,
-            /// and when it is not, a reason to ask.
+            /// A question with a statement that is not its sender's present one: no reply to it
+            /// counts. A reply to such a question: it leads to another question at most. A message
+            /// at or below the floor, an answer to what is settled: dropped when their session is
+            /// heard, and when it is not, a reason to ask.
             case old
             /// A message that its destination holds above its floor: it is answered again.
             case known

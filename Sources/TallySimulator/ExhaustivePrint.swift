@@ -32,9 +32,9 @@ extension Exploration {
 
     /// Which offsets of one log a state names; an offset counts by its rank among them.
     ///
-    /// The protocol compares offsets of one log with each other and does nothing else with them, and
-    /// a new event stands behind all of them. So states that name other offsets in the same order go
-    /// on in the same way, and an event that nothing names any more leaves no trace.
+    /// The protocol compares offsets of one log with each other and does nothing else with them;
+    /// a new event stands behind all of them. So states that name other offsets in the same order
+    /// go on in the same way, and an event that nothing names any more leaves no trace.
     struct Ranks {
         private var words: [UInt64] = []
         private var below: [UInt64] = []
@@ -243,8 +243,8 @@ extension Exploration.World {
         visitor.offset(peer.witness.recordedAt, of: shard)
     }
 
-    /// What the machine knows and its log does not. Timers count by their order: their lengths are all
-    /// alike, and how long a while lasts is for the exploration to choose.
+    /// What the machine knows and its log does not. Timers count by their order: their lengths are
+    /// all alike, and how long a while lasts is for the exploration to choose.
     private func visitVolatile(
         _ node: Exploration.Node, _ visitor: inout some Exploration.Visitor
     ) {

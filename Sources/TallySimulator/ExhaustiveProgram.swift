@@ -41,7 +41,7 @@ extension Exploration {
         var bytes: [UInt8] { [reply.rawValue, then?.rawValue ?? 0, afterwards?.rawValue ?? 0] }
     }
 
-    /// Nanoseconds from a send to its deadline: half of what the clock jumps when a deadline passes.
+    /// Nanoseconds from a send to its deadline: half of what a wall clock jumps past it.
     static var deadlineAfter: UInt64 { 500_000_000 }
 
     /// What the program's state holds of one message, as its origin and as its destination.
@@ -61,7 +61,7 @@ extension Exploration {
     /// The program that is explored: it does what commands and messages tell it to, and counts.
     ///
     ///     command   0, and often: destination 4, deadline 1, the message 3     sends them
-    ///               1, and often: origin 4, sequence 8                         answers what is owed
+    ///               1, and often: origin 4, sequence 8                         answers them
     ///     message   reply, what to send back, what to send afterwards; 0: nothing
     ///     answer    what to send afterwards
     enum Errands: Program {

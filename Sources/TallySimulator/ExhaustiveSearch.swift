@@ -70,7 +70,7 @@ extension Exploration {
             var isComplete = true
             var current: [Open] = []
             begin(&current)
-            // Breadth first takes levels one after the other; depth first takes the end of one list.
+            // Breadth first takes levels one after the other; depth first the end of one list.
             while !current.isEmpty, violation == nil {
                 var next: [Open] = []
                 while violation == nil, let open = current.popLast() {

@@ -235,7 +235,8 @@ extension Exploration.World {
             case .flush: "flush \(step.index) of \(self[step.shard].unflushed) commits of \(name)"
             case .crash:
                 step.index == 0
-                    ? "crash \(name), the unflushed lost" : "crash \(name), keeping \(step.index)"
+                    ? "crash \(name)"
+                    : "crash \(name), keeping \(step.index) of what was not durable"
             case .restart: "restart \(name)"
             }
         return step.dies ? line + "; durable, then crash before anything leaves" : line
@@ -254,8 +255,10 @@ extension Exploration.World {
             case .conflict: "conflict"
             case .refused: "refused"
             }
-        return
-            "\(what) \(setting.name(header.sender)) session \(header.senderSession.epoch.rawValue)"
-            + " -> \(setting.name(header.receiver)) session \(header.receiverSession.epoch.rawValue)"
+        func end(_ shard: ShardID, _ session: Session) -> String {
+            "\(setting.name(shard)) session \(session.epoch.rawValue)"
+        }
+        return "\(what) \(end(header.sender, header.senderSession))"
+            + " -> \(end(header.receiver, header.receiverSession))"
     }
 }
