@@ -344,7 +344,7 @@ public struct MachineCounters: Equatable, Sendable {
 }
 
 /// What is volatile about a peer: nothing here has to survive.
-package struct Link: Sendable {
+package struct Link: Equatable, Sendable {
     /// The one session of the peer that is heard.
     package var heard = Session.none
     /// The peer's session as it last named itself: what envelopes to it name.

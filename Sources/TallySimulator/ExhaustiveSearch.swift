@@ -107,7 +107,7 @@ extension Exploration {
         private func expand(_ open: Open, _ found: (Open) -> Void) {
             for step in open.world.steps {
                 do {
-                    try open.world.after(step) { step, world in
+                    let isChanged = try open.world.after(step) { step, world in
                         transitions += 1
                         guard visited.insert(press.print(world)) else { return }
                         origins.append((open.index, step))
@@ -118,6 +118,7 @@ extension Exploration {
                         try settle(world)
                         if visited.count % 65_536 == 0 { progress(report(isComplete: false)) }
                     }
+                    if !isChanged { transitions += 1 }
                 } catch let breach as Breach {
                     let isBehind = breach.isBehind
                     violation = Report.Violation(

@@ -94,14 +94,25 @@ extension Exploration.World {
 
     /// The states behind a step: the one in which it went well, and, where the step appended
     /// something and a crash is left, the one in which the process died before anything left.
+    ///
+    /// - Returns: False when the step changes nothing, and there is no state behind it.
     func after(
         _ step: Exploration.Step, _ body: (Exploration.Step, Exploration.World) throws -> Void
-    ) throws {
+    ) throws -> Bool {
         var world = self
         let before = self[step.shard]
         try world.take(step)
-        guard setting.options.unflushedMax == 0 else { return try body(step, world) }
         let end = world[step.shard].end
+        if step.kind == .deliver, end === before.end,
+            world[step.shard].machine.outgoing.count == before.machine.outgoing.count,
+            world[step.shard].machine.links == before.machine.links
+        {
+            return false
+        }
+        guard setting.options.unflushedMax == 0 else {
+            try body(step, world)
+            return true
+        }
         if crashesLeft > 0, end !== before.end, world[step.shard].isUp {
             var dead = world
             dead.crashesLeft -= 1
@@ -113,6 +124,7 @@ extension Exploration.World {
         }
         if world[step.shard].isUp, step.kind != .pass { try world.flush(step.shard) }
         try body(step, world)
+        return true
     }
 
     /// Takes a step, also one that ends in a crash.

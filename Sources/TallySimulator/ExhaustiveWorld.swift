@@ -295,6 +295,7 @@ extension Exploration.World {
         let node = own(shard)
         let commit = commit ?? node.end
         // A planted fault begins with the exploration, not before it.
+        let isNew = node.durable !== commit
         if setting.options.planted != .speaksFirst || goals == nil { node.durable = commit }
         let envelopes = node.machine.release(durable: commit.end)
         for envelope in envelopes {
@@ -304,7 +305,7 @@ extension Exploration.World {
                 if isFair { queue.append(one) } else { bag.append(Exploration.Flight(one)) }
             }
         }
-        tidy()
+        if isNew || !envelopes.isEmpty { tidy() }
     }
 
     /// Ends a shard's session; its log keeps so many of the commits that were not durable.
