@@ -21,8 +21,11 @@ extension Exploration {
             with("deferred-crash", [owed]),
             with("chain-crash", [Errand(0, 1, then: .accept, afterwards: .reject)]),
             with("opening-crash", [late]) { $0.isConnected = false },
-            with("two-crashes", [yes]) { $0.crashesMax = 2 },
             // Too many to be complete here: the nearest ones.
+            with("two-crashes", [yes]) {
+                $0.crashesMax = 2
+                $0.statesMax = 400_000
+            },
             with("unflushed-crash", [yes]) {
                 $0.unflushedMax = 2
                 $0.statesMax = 200_000
