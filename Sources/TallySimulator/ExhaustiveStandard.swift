@@ -20,7 +20,7 @@ extension Exploration {
             with("unordered-crash", [late, no]) { $0.isOrdered = false },
             with("deferred-crash", [owed]),
             with("chain-crash", [Errand(0, 1, then: .accept, afterwards: .reject)]),
-            with("opening-crash", [late]) { $0.isConnected = false },
+            with("opening-crash", [yes]) { $0.isConnected = false },
             // Too many to be complete here: the nearest ones.
             with("two-crashes", [yes]) {
                 $0.crashesMax = 2
