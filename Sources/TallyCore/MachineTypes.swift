@@ -172,7 +172,8 @@ public enum Intervention: Sendable {
 public enum StepResult: Sendable {
     /// The input was taken.
     case done
-    /// Nothing happened; seal the commit and give the same input again.
+    /// Seal the commit and give the same input again. Nothing happened yet, but for a plan: it goes on
+    /// where it stopped.
     case sealFirst
     /// What became of a command.
     case command(CommandOutcome)
@@ -286,6 +287,8 @@ public struct MachineOptions: Sendable {
     public var seed: UInt64 = 0
     /// Whether ``ShardMachine/takeSettled()`` is fed.
     public var tracksSettled = false
+    /// Where the machine acts unusually; only for simulations.
+    public var buggify: Buggify?
 
     /// The defaults.
     public init() {}

@@ -25,7 +25,7 @@ extension ShardMachine {
                             + " remembered; the last \(ClientState.rememberedMax) are"))
             }
         }
-        guard pressure == .none else {
+        guard pressure == .none, !isUnusual(.refuseCommand) else {
             return .refused(
                 Refusal(
                     .full,

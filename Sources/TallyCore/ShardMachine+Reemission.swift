@@ -10,7 +10,8 @@ extension ShardMachine {
             return
         }
         let level = min(links[index].retryLevel, 20)
-        let delay = min(options.retryBase << level, options.retryMax)
+        var delay = min(options.retryBase << level, options.retryMax)
+        if isUnusual(.retrySoon) { delay /= 16 }
         links[index].retryAt = now.ticks &+ jittered(delay)
         links[index].retryThrough = SequenceNumber(messaging.peers[index].next.rawValue - 1)
     }
@@ -24,15 +25,18 @@ extension ShardMachine {
     mutating func wake(now: Now, log: some OwnLog) -> StepResult {
         guard isOpened else { return .done }
         for index in links.indices.dropFirst() {
+            if links[index].heard != .none, index != Int(shard.rawValue), isUnusual(.askAgain) {
+                links[index].askAt = now.ticks
+            }
             if let askAt = links[index].askAt, askAt <= now.ticks { ask(index, now: now) }
             guard let retryAt = links[index].retryAt, retryAt <= now.ticks else { continue }
             let through = links[index].retryThrough
+            let sequencesMax = isUnusual(.reemitOne) ? 1 : options.reemitMessagesMax
+            let hasQuiet = !isUnusual(.forgetQuiet)
             var sequences: [SequenceNumber] = []
             messaging.peers[index].pending.forEach { sequence, _ in
-                guard sequence <= through, sequences.count < options.reemitMessagesMax else {
-                    return false
-                }
-                if let quiet = links[index].quiet[sequence], quiet > now.ticks { return true }
+                guard sequence <= through, sequences.count < sequencesMax else { return false }
+                if hasQuiet, let quiet = links[index].quiet[sequence], quiet > now.ticks { return true }
                 sequences.append(sequence)
                 return true
             }
@@ -97,14 +101,13 @@ extension ShardMachine {
     }
 
     /// Sends the pending messages of a plan again, one `reemitted` per channel and contiguous range.
+    ///
+    /// A plan may have more ranges than a commit holds: what was taken before the commit had to be sealed
+    /// is not taken again.
     mutating func recover(
         plan: Bytes16, _ messages: [MessageName], reason: [UInt8], now: Now, log: some OwnLog
     ) -> StepResult {
         guard isOpened else { return .done }
-        // Before the first event: half a plan, and then the same input again, would record it twice.
-        if !commit.isEmpty, commit.eventCount + messages.count > options.commitEventsMax {
-            return .sealFirst
-        }
         var byPeer: [Int: [SequenceNumber]] = [:]
         for message in messages where message.channel.origin == shard {
             let index = Int(message.channel.destination.rawValue)
@@ -114,7 +117,11 @@ extension ShardMachine {
             byPeer[index, default: []].append(message.sequence)
         }
         for (index, sequences) in byPeer.sorted(by: { $0.key < $1.key }) {
-            let sorted = sequences.sorted()
+            var sorted = sequences.sorted()
+            if let done = recovered {
+                guard index >= done.peer else { continue }
+                if index == done.peer { sorted.removeAll { $0 <= done.sequence } }
+            }
             var start = 0
             while start < sorted.count {
                 var end = start + 1
@@ -129,8 +136,10 @@ extension ShardMachine {
                         text: reason, now: now, log: log)
                 else { return .sealFirst }
                 start += max(1, taken)
+                recovered = (index, sorted[min(start, sorted.count) - 1])
             }
         }
+        recovered = nil
         return .done
     }
 
@@ -144,7 +153,9 @@ extension ShardMachine {
             let count = outgoing.firstIndex(where: { $0.after > durable.offset })
                 ?? (outgoing.isEmpty ? nil : outgoing.count), count > 0
         else { return [] }
-        var runs = EnvelopeRuns(shard: shard, session: messaging.session, durable: durable)
+        var runs = EnvelopeRuns(
+            shard: shard, session: messaging.session, durable: durable,
+            isShort: isUnusual(.shortRun))
         for item in outgoing[..<count] {
             runs.add(item, known: links[Int(item.peer.rawValue)].known)
         }
@@ -166,9 +177,12 @@ private struct EnvelopeRuns {
         var session: Session
         var answers: Bool
     }
+    /// Whether nothing is joined.
+    private let isShort: Bool
     static var runBytesMax: Int { 1 << 20 }
 
-    init(shard: ShardID, session: Session, durable: LogPosition) {
+    init(shard: ShardID, session: Session, durable: LogPosition, isShort: Bool) {
+        self.isShort = isShort
         self.shard = shard
         self.session = session
         self.durable = durable
@@ -218,7 +232,7 @@ private struct EnvelopeRuns {
     }
 
     private func growing(_ run: Run) -> Int? {
-        guard let open = open[run], open.bytes < Self.runBytesMax else { return nil }
+        guard !isShort, let open = open[run], open.bytes < Self.runBytesMax else { return nil }
         return open.index
     }
 

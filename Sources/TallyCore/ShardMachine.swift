@@ -33,6 +33,10 @@ public struct ShardMachine<P: Program>: Sendable {
     var settled: [Settled] = []
     var random: SplitMix64
     var isOpened = false
+    /// How far a plan was taken when its commit had to be sealed.
+    var recovered: (peer: Int, sequence: SequenceNumber)?
+    /// Where this machine acts unusually; `nil` but in a simulation.
+    public internal(set) var buggify: Buggify?
     /// How much room the disk has left; set by who runs the machine.
     public var pressure = DiskPressure.none
 
@@ -48,6 +52,7 @@ public struct ShardMachine<P: Program>: Sendable {
         self.durable = durable
         links = Array(repeating: Link(), count: context.directory.count + 1)
         random = SplitMix64(seed: options.seed)
+        buggify = options.buggify
         for index in links.indices.dropFirst() {
             links[index].known = messaging.peers[index].witness.session
         }
@@ -145,6 +150,7 @@ public struct ShardMachine<P: Program>: Sendable {
         now: Now, received: Timestamp = .none, events: Int = 1, payloadBytes: Int = 0
     ) -> Bool {
         if !commit.isEmpty {
+            if isUnusual(.sealEarly) { return false }
             return received < commit.timestamp
                 && commit.hasRoom(events: events, payloadBytes: payloadBytes)
                 && commit.eventCount + events <= options.commitEventsMax
@@ -195,6 +201,12 @@ public struct ShardMachine<P: Program>: Sendable {
     mutating func queue(_ peer: ShardID, _ item: Outgoing.Item) {
         let heard = links[Int(peer.rawValue)].heard
         outgoing.append(Outgoing(peer: peer, after: messaging.offset, heard: heard, item: item))
+    }
+
+    /// Whether a simulation wants this place to act unusually now.
+    @inline(__always)
+    public mutating func isUnusual(_ site: Buggify.Site) -> Bool {
+        buggify == nil ? false : buggify?.fires(site) ?? false
     }
 
     /// Takes the collected commit as sealed and appended; the next input begins a new one.

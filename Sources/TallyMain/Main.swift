@@ -25,6 +25,6 @@ struct Tally: ParsableCommand {
         discussion: Verbs<Venue>.discussion("tally", first: first), version: "0.1.0",
         subcommands: [],
         groupedSubcommands: [
-            CommandGroup(name: "Try it", subcommands: [Demo.self, VenueVerb.self])
+            CommandGroup(name: "Try it", subcommands: [Demo.self, VenueVerb.self, Simulate.self])
         ] + Verbs<Venue>.groups)
 }

@@ -13,7 +13,7 @@ public final class ShardEngine<P: Program> {
     public private(set) var events: UInt64 = 0
     private let store: any LogStore
     private let log: EngineLog
-    private let mark: MarkFile?
+    private let mark: (any MarkStore)?
     private var markFlushedAt: UInt64 = 0
     private var isFailed = false
 
@@ -23,7 +23,7 @@ public final class ShardEngine<P: Program> {
     /// An engine that goes on from a folded state; `mark` is `nil` where nothing is kept beside the
     /// log.
     public init(
-        state: ShardState<P>, store: any LogStore, mark: MarkFile?, options: MachineOptions
+        state: ShardState<P>, store: any LogStore, mark: (any MarkStore)?, options: MachineOptions
     ) {
         self.store = store
         self.mark = mark
@@ -75,6 +75,7 @@ public final class ShardEngine<P: Program> {
         try append()
         if end.offset != machine.durable.offset || before != end.offset {
             try store.flush()
+            if machine.isUnusual(.forgetRecent) { log.forget() }
             try writeMark(now: now, isClean: false)
         }
         return machine.release(durable: end)
@@ -82,7 +83,9 @@ public final class ShardEngine<P: Program> {
 
     private func writeMark(now: Now, isClean: Bool) throws {
         guard let mark else { return }
-        let isDue = isClean || now.ticks &- markFlushedAt > Self.markFlushEvery
+        let isDue =
+            isClean || now.ticks &- markFlushedAt > Self.markFlushEvery
+            || machine.isUnusual(.flushMark)
         if isDue { markFlushedAt = now.ticks }
         try mark.write(
             Mark(position: end, epoch: machine.messaging.epoch, isClean: isClean),
@@ -151,6 +154,13 @@ private final class EngineLog: OwnLog {
             recent.removeFirst(recentStart)
             recentStart = 0
         }
+    }
+
+    /// Leaves everything to the store.
+    func forget() {
+        recent = []
+        recentStart = 0
+        recentBytes = 0
     }
 
     func record(at offset: Offset) -> LogRecord? {

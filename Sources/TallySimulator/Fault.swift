@@ -75,5 +75,5 @@ public enum Fault: String, CaseIterable, Sendable {
     /// An operator times messages out without evidence.
     case force
     /// Places in the production code that act unusually, yet lawfully.
-    case unusual
+    case buggify
 }

@@ -90,8 +90,18 @@ public struct Mark: Equatable, Sendable {
     }
 }
 
+/// Where a shard's writer keeps its mark.
+public protocol MarkStore: AnyObject {
+    /// Writes what was released.
+    ///
+    /// - Parameters:
+    ///   - mark: What was released.
+    ///   - isFlushed: Whether to wait until it is on the disk.
+    func write(_ mark: Mark, isFlushed: Bool) throws(StoreError)
+}
+
 /// Writes a shard's mark; its one writer owns it.
-public final class MarkFile {
+public final class MarkFile: MarkStore {
     private let path: String
     private let descriptor: Int32
     private var counter: UInt64
@@ -107,10 +117,6 @@ public final class MarkFile {
     deinit { close(descriptor) }
 
     /// Writes the mark to the slot that is not the newest one.
-    ///
-    /// - Parameters:
-    ///   - mark: What was released.
-    ///   - isFlushed: Whether to wait until it is on the disk.
     public func write(_ mark: Mark, isFlushed: Bool) throws(StoreError) {
         counter += 1
         var mark = mark

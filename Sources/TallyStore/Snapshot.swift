@@ -30,20 +30,31 @@ public enum Snapshot {
     public static func write<P: Program>(
         _ state: ShardState<P>, to ledger: Ledger
     ) throws(StoreError) {
+        let shard = state.context.shard
+        let bytes = try bytes(of: state, in: ledger.manifest)
+        let directory = ledger.snapshotsPath(of: shard)
+        if !Files.isDirectory(directory) { try Files.makeDirectory(directory) }
+        try Files.replace(path(ledger, shard, state.position.offset), with: bytes)
+        for old in offsets(in: ledger, of: shard).dropFirst(2) {
+            Files.remove(path(ledger, shard, old))
+        }
+    }
+
+    /// What the file of a snapshot holds.
+    package static func bytes<P: Program>(
+        of state: ShardState<P>, in manifest: Manifest
+    ) throws(StoreError) -> [UInt8] {
         guard state.messaging.offset == state.position.offset else {
             throw StoreError(
                 .malformed,
                 "a snapshot is cut at the end of a commit; offset"
                     + " \(state.messaging.offset.rawValue) lies inside one")
         }
-        let shard = state.context.shard
-        let directory = ledger.snapshotsPath(of: shard)
-        if !Files.isDirectory(directory) { try Files.makeDirectory(directory) }
         var writer = ByteWriter(capacity: 4096)
         writer.write(magic)
         writer.write(1 as UInt32)
-        writer.write(ledger.manifest.id)
-        writer.write(shard.rawValue)
+        writer.write(manifest.id)
+        writer.write(state.context.shard.rawValue)
         writer.write(P.foldVersion)
         writer.write(state.position.offset.rawValue)
         writer.write(state.position.timestamp.rawValue)
@@ -58,10 +69,7 @@ public enum Snapshot {
         writer.write(UInt64(application.count))
         writer.write(raw: application)
         writer.write(Checksum.crc32c(writer.bytes))
-        try Files.replace(path(ledger, shard, state.position.offset), with: writer.bytes)
-        for old in offsets(in: ledger, of: shard).dropFirst(2) {
-            Files.remove(path(ledger, shard, old))
-        }
+        return writer.bytes
     }
 
     /// Removes all snapshots of a shard but the newest ones.
@@ -148,7 +156,14 @@ public enum Snapshot {
         log: some LogReading
     ) throws -> ShardState<P> {
         let bytes = try Files.read(path(ledger, shard, offset), max: 1 << 32)
-        let state: ShardState<P> = try read(bytes, ledger, shard)
+        return try read(bytes, ledger.context(shard), ledger.manifest, log: log)
+    }
+
+    /// The snapshot that a file holds, if the log's commit there has its head.
+    package static func read<P: Program>(
+        _ bytes: [UInt8], _ context: ShardContext, _ manifest: Manifest, log: some LogReading
+    ) throws -> ShardState<P> {
+        let state: ShardState<P> = try read(bytes, context, manifest)
         var head: Digest?
         try log.forEachCommit(from: state.position.offset) { commit in
             if commit.lastOffset == state.position.offset { head = commit.head }
@@ -161,8 +176,9 @@ public enum Snapshot {
     }
 
     private static func read<P: Program>(
-        _ bytes: [UInt8], _ ledger: Ledger, _ shard: ShardID
+        _ bytes: [UInt8], _ context: ShardContext, _ manifest: Manifest
     ) throws(StoreError) -> ShardState<P> {
+        let shard = context.shard
         func bad(_ text: String) -> StoreError { StoreError(.malformed, text) }
         guard bytes.count > 112 else { throw bad("it is too short") }
         var tail = ByteReader(bytes[(bytes.count - 4)...])
@@ -173,7 +189,7 @@ public enum Snapshot {
         guard reader.read(UInt32.self) == magic, reader.read(UInt32.self) == 1 else {
             throw bad("it is no snapshot of a format known here")
         }
-        guard reader.readBytes16() == ledger.manifest.id,
+        guard reader.readBytes16() == manifest.id,
             reader.read(UInt32.self) == shard.rawValue
         else { throw bad("it is of another ledger or shard") }
         guard reader.read(UInt32.self) == P.foldVersion else {
@@ -190,8 +206,6 @@ public enum Snapshot {
         guard String(decoding: name, as: UTF8.self) == P.name else {
             throw bad("it is of another program")
         }
-        let manifest = ledger.manifest
-        let context = ledger.context(shard)
         var state = ShardState<P>(context: context, manifest: manifest)
         guard
             let folded = MessagingState(
