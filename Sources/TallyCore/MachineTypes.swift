@@ -347,26 +347,26 @@ public struct MachineCounters: Equatable, Sendable {
 }
 
 /// What is volatile about a peer: nothing here has to survive.
-struct Link: Sendable {
+package struct Link: Equatable, Sendable {
     /// The one session of the peer that is heard.
-    var heard = Session.none
+    package var heard = Session.none
     /// The peer's session as it last named itself: what envelopes to it name.
-    var known = Session.none
+    package var known = Session.none
     /// The peer's session that this shard has confirmed itself to.
-    var confirmedTo = Session.none
-    var askAt: UInt64?
-    var askLevel: UInt64 = 0
-    var retryAt: UInt64?
-    var retryLevel: UInt64 = 0
+    package var confirmedTo = Session.none
+    package var askAt: UInt64?
+    package var askLevel: UInt64 = 0
+    package var retryAt: UInt64?
+    package var retryLevel: UInt64 = 0
     /// What the next re-emission covers: sequences sent before its timer was set.
-    var retryThrough = SequenceNumber.none
+    package var retryThrough = SequenceNumber.none
     /// Until when a message that the peer called owed is not sent again, in ticks.
-    var quiet: [SequenceNumber: UInt64] = [:]
+    package var quiet: [SequenceNumber: UInt64] = [:]
 }
 
 /// Something to say once the offset is durable.
-struct Outgoing: Sendable {
-    enum Item: Sendable {
+package struct Outgoing: Sendable {
+    package enum Item: Sendable {
         case message(Delivery)
         case answer(AnswerItem)
         case confirmAsk(Statement)
@@ -374,11 +374,11 @@ struct Outgoing: Sendable {
         case conflict(ConflictItem)
         case refused(RefusedItem)
     }
-    var peer: ShardID
-    var after: Offset
+    package var peer: ShardID
+    package var after: Offset
     /// The peer's session that was heard when this was decided: what it answers came from there.
-    var heard: Session
-    var item: Item
+    package var heard: Session
+    package var item: Item
 }
 
 /// A small random source for jitter (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number

@@ -51,6 +51,10 @@ extension ShardMachine {
                         now: now, log: log) != nil
                 else { return .sealFirst }
                 links[index].retryLevel += 1
+            } else if !sequences.isEmpty, links[index].askAt == nil {
+                // The peer has never asked this session: a late `confirmed` of a dead one can have
+                // made it content. Being asked, it asks.
+                ask(index, now: now)
             }
             setRetry(index, now: now)
         }

@@ -28,8 +28,8 @@ public struct ShardMachine<P: Program>: Sendable {
     public internal(set) var durable: LogPosition
     /// What happened without leaving a trace in the log.
     public internal(set) var counters = MachineCounters()
-    var links: [Link]
-    var outgoing: [Outgoing] = []
+    package internal(set) var links: [Link]
+    package internal(set) var outgoing: [Outgoing] = []
     var settled: [Settled] = []
     var random: SplitMix64
     var isOpened = false
