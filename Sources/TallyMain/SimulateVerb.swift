@@ -6,7 +6,7 @@ import TallySimulator
 import TallyStore
 
 /// `tally simulate`
-struct Simulate: ParsableCommand {
+struct Simulate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Run shards against faulty disks, clocks and networks, from seeds.",
@@ -39,6 +39,13 @@ struct Simulate: ParsableCommand {
 
     @Flag(help: "Print what happens in the run, line by line; for a single seed.")
     var history = false
+
+    @Flag(
+        help: """
+            Explore every interleaving of two shards and up to three messages instead: loss, \
+            repetition, reordering, crashes and deadlines.
+            """)
+    var exhaustive = false
 
     @OptionGroup var json: JSONFlag
 
@@ -77,7 +84,8 @@ struct Simulate: ParsableCommand {
         }
     }
 
-    func run() throws {
+    func run() async throws {
+        if exhaustive { return try await explore() }
         guard let range else { return }
         var options = Simulation.Options()
         options.shards = shards
@@ -118,6 +126,47 @@ struct Simulate: ParsableCommand {
         if campaign.failed > 0 { throw Exit.findings }
     }
 
+    private func explore() async throws {
+        let began = Date()
+        let progress = Progress("states")
+        let cores = jobs ?? ProcessInfo.processInfo.activeProcessorCount
+        let reports = await Exploration.run(Exploration.standard, atATime: cores) { report in
+            progress.update(report.states, of: report.name)
+        }
+        progress.finish()
+        let seconds = Date().timeIntervalSince(began)
+        let missing = Exploration.missing(in: reports)
+        if json.isOn {
+            for report in reports { print(report.json, terminator: "") }
+        } else {
+            var table = TextTable(
+                ["exploration", "states", "steps", "depth", "complete", "continued"],
+                right: [1, 2, 3, 5])
+            for report in reports {
+                table.add([
+                    report.name, readable(report.states), readable(report.transitions),
+                    "\(report.depth)", report.isComplete ? "yes" : "no, bounded",
+                    readable(report.continuations),
+                ])
+            }
+            for line in table.lines { print(line) }
+            let states = reports.reduce(0) { $0 + $1.states }
+            let goals = Exploration.Goal.allCases.count
+            print(
+                "\(readable(states)) states in \(Int(seconds.rounded())) s; goals reached:"
+                    + " \(goals - missing.count) of \(goals)")
+        }
+        for report in reports {
+            guard let violation = report.violation else { continue }
+            Console.note("\(report.name) breaks the law \(violation.law): \(violation.text)")
+            for line in violation.history { Console.note("  " + line) }
+        }
+        for goal in missing { Console.note("no exploration reached: \(goal)") }
+        if !missing.isEmpty || reports.contains(where: { $0.violation != nil }) {
+            throw Exit.findings
+        }
+    }
+
     private func finish(_ reports: [Simulation.Report]) throws {
         for report in reports {
             if json.isOn { print(report.json, terminator: "") }
@@ -125,6 +174,28 @@ struct Simulate: ParsableCommand {
             Console.note("seed \(report.seed) breaks the law \"\(failure.law)\": \(failure.text)")
             throw Exit.findings
         }
+    }
+}
+
+extension Exploration.Report {
+    /// One line, and nothing in it that depends on the machine.
+    var json: String {
+        var json = JSONText()
+        json.beginObject()
+        json.field("exploration", name)
+        json.field("states", states)
+        json.field("steps", transitions)
+        json.field("depth", depth)
+        json.field("complete", isComplete)
+        json.field("continued", continuations)
+        json.field("ok", violation == nil)
+        if let violation {
+            json.field("law", "\(violation.law)")
+            json.field("text", violation.text)
+        }
+        json.endObject()
+        json.endLine()
+        return json.text
     }
 }
 
