@@ -1,0 +1,135 @@
+import Foundation
+import TallyCore
+import TallyRuntime
+import TallyStore
+import TallyVenue
+
+/// Opens what a crash has left through the door of production, and holds it to what was promised.
+///
+/// Per shard: the structure check of the whole file has no complaint; the door opens; every released
+/// commit is there with its position and head; nothing is there that was not begun; offsets have no
+/// gap and each commit follows the one before it; a session can be appended, and a second opening
+/// finds exactly that.
+enum Examination {
+    /// `check DIR LINES...`: examines a ledger against the lines in these files.
+    static func run(_ arguments: [String]) throws -> Int32 {
+        let arguments = try Arguments(arguments)
+        let directory = try arguments.name(0, "the ledger's directory")
+        var promises = Promises()
+        for path in arguments.names.dropFirst() {
+            let text = String(decoding: try Files.read(path, max: 1 << 30), as: UTF8.self)
+            for line in text.split(separator: "\n") { promises.take(line) }
+        }
+        let findings = examine(directory, promises)
+        for finding in findings { Lines.say("finding \(finding)") }
+        Lines.say(findings.isEmpty ? "sound" : "unsound")
+        return findings.isEmpty ? 0 : 1
+    }
+
+    /// - Returns: One line per broken promise; empty when all is well.
+    static func examine(_ directory: String, _ promises: Promises) -> [String] {
+        // Nothing is in the place of a ledger that was never finished: it can be made again.
+        if !promises.isMade, !Files.exists(directory) { return [] }
+        let ledger: Ledger
+        do { ledger = try Ledger(directory) } catch { return ["the ledger is refused: \(error)"] }
+        return ledger.shards.all.flatMap { examine($0, of: ledger, promises) }
+    }
+
+    /// Examines one shard; it has one more session afterwards.
+    static func examine(
+        _ shard: ShardID, of ledger: Ledger, _ promises: Promises
+    ) -> [String] {
+        let name = ledger.shards.name(of: shard)
+        do {
+            var findings = FindingList(name)
+            _ = try ledger.checkStructure(shard)
+            let appended = try open(shard, of: ledger, promises, &findings)
+            let again = try ledger.openForWriting(shard, durability: .power)
+            if again.end != appended {
+                findings.add(
+                    "the second opening ends at \(again.end.offset.rawValue) \(again.end.head), the"
+                        + " first left it at \(appended.offset.rawValue) \(appended.head)")
+            }
+            if !again.wasClean { findings.add("closed in good order, it is found unclean") }
+            try again.log.close()
+            return findings.lines
+        } catch {
+            return ["\(name): \(code(of: error)): \(error)"]
+        }
+    }
+
+    private static func code(of error: any Error) -> String {
+        (error as? StoreError)?.code.rawValue ?? "error"
+    }
+
+    /// - Returns: The end after a session was opened and closed.
+    private static func open(
+        _ shard: ShardID, of ledger: Ledger, _ promises: Promises, _ findings: inout FindingList
+    ) throws -> LogPosition {
+        let writable = try ledger.openForWriting(shard, durability: .power)
+        let state = try ShardState<Venue>.opened(ledger, shard, writable.log) { _ in }
+        if state.position != writable.end {
+            findings.add("the fold ends elsewhere than the log")
+        }
+        let promise = promises.shards[ledger.shards.name(of: shard)] ?? Promises.Shard()
+        try walk(writable.log, from: ledger, shard, promise, promises.knowsAll, &findings)
+        let time = state.position.timestamp
+        let now = Now(wall: Timestamp(time.rawValue + 1_000_000), ticks: 2_000_000_000)
+        let engine = ShardEngine(
+            state: state, store: writable.log, mark: writable.markFile, options: MachineOptions())
+        _ = try engine.take(.open(nonce: Files.random16(), clean: writable.wasClean), now: now)
+        _ = try engine.flush(now: now)
+        if engine.end.offset.rawValue != state.position.offset.rawValue + 1 {
+            findings.add("a session was opened, and the log did not grow by one event")
+        }
+        try engine.close(now: now)
+        return engine.end
+    }
+
+    private static func walk(
+        _ log: LMDBLog, from ledger: Ledger, _ shard: ShardID, _ promise: Promises.Shard,
+        _ knowsAll: Bool, _ findings: inout FindingList
+    ) throws {
+        var head = Hashing.seed(ledger: ledger.manifest.id, shard: shard)
+        var next: UInt64 = 1
+        var kept = 0
+        try log.forEachCommit(from: Offset(1)) { commit in
+            if commit.firstOffset.rawValue != next { findings.add("a gap before \(next)") }
+            if commit.previousHead != head { findings.add("the chain breaks at \(next)") }
+            head = commit.head
+            let last = commit.lastOffset.rawValue
+            if let released = promise.released[last] {
+                if released == head {
+                    kept += 1
+                } else {
+                    findings.add("the released commit that ends at \(last) is another one")
+                }
+            }
+            if knowsAll, promise.begun[last]?.contains(head) != true,
+                promise.released[last] != head
+            {
+                findings.add("the commit that ends at \(last) was never begun")
+            }
+            next = last + 1
+            return true
+        }
+        if kept != promise.released.count {
+            findings.add(
+                "released through \(promise.releasedThrough), \(promise.released.count) ends;"
+                    + " \(kept) of them are there, the log ends at \(next - 1)")
+        }
+    }
+}
+
+/// What is wrong with one shard, without end.
+struct FindingList {
+    private let name: String
+    private(set) var lines: [String] = []
+
+    init(_ name: String) { self.name = name }
+
+    mutating func add(_ text: String) {
+        // A log that is wrong once is wrong at every commit.
+        if lines.count < 4 { lines.append("\(name): \(text)") }
+    }
+}
