@@ -13,6 +13,8 @@ enum Main {
         ("prepare", Workload.prepare),
         ("work", Workload.work),
         ("check", Examination.run),
+        ("power", Power.run),
+        ("power-worker", PowerWorker.run),
     ]
 
     static func main() {

@@ -7,6 +7,8 @@ struct Promises: Sendable {
         /// Ends of commits that were released: each has to be there.
         var released: [UInt64: Digest] = [:]
         var releasedThrough: UInt64 = 0
+        /// Closed in good order, and not opened since.
+        var isClosed = false
         /// Ends of commits that were begun: nothing else may be there.
         var begun: [UInt64: Set<Digest>] = [:]
     }
@@ -23,6 +25,8 @@ struct Promises: Sendable {
         switch words.first {
         case "made": isMade = true
         case "unannounced": knowsAll = false
+        case "opening" where words.count == 2:
+            shards[String(words[1])]?.isClosed = false
         case "opened", "closed", "released":
             guard words.count >= 4, let offset = UInt64(words[2]),
                 let head = Digest(hexadecimal: words[3]), offset > 0
@@ -30,6 +34,7 @@ struct Promises: Sendable {
             var shard = shards[String(words[1])] ?? Shard()
             shard.released[offset] = head
             shard.releasedThrough = max(shard.releasedThrough, offset)
+            shard.isClosed = words[0] == "closed"
             shards[String(words[1])] = shard
         case "appending":
             guard words.count == 5, let last = UInt64(words[3]),
