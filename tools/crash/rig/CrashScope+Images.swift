@@ -4,13 +4,15 @@ extension CrashScope {
     /// Beyond so many unflushed pages and names not every subset is made.
     static let exhaustiveMax = 12
 
-    private var none: CrashImage {
+    /// Whatever is not flushed is lost.
+    var none: CrashImage {
         CrashImage(
             versions: [Int](repeating: 0, count: pages.count),
             names: [Bool](repeating: false, count: names.count))
     }
 
-    private var all: CrashImage {
+    /// Nothing is lost.
+    var all: CrashImage {
         CrashImage(
             versions: pages.map { $0.versions.count - 1 },
             names: [Bool](repeating: true, count: names.count))
@@ -111,6 +113,7 @@ extension CrashScope {
                         second..<other + small.count, with: old[second..<other + small.count])
                     var image = base
                     image.torn = (index, torn)
+                    image.losesMark = true
                     try show(image)
                 }
             }

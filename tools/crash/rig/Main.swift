@@ -15,6 +15,10 @@ enum Main {
         ("check", Examination.run),
         ("power", Power.run),
         ("power-worker", PowerWorker.run),
+        ("tears", Power.tears),
+        ("tears-worker", TearWorker.run),
+        ("lying", Power.lying),
+        ("lying-worker", LyingWorker.run),
     ]
 
     static func main() {
