@@ -18,6 +18,17 @@ extension CrashScope {
             names: [Bool](repeating: true, count: names.count))
     }
 
+    /// Some of it is lost, and each page is as any of its writes left it.
+    func random(_ random: inout SplitMix64) -> CrashImage {
+        var image = none
+        for (index, page) in pages.enumerated() {
+            image.versions[index] = Int(random.next() % UInt64(page.versions.count))
+        }
+        for index in names.indices { image.names[index] = random.next() & 1 == 1 }
+        image.isLong = random.next() & 1 == 1
+        return image
+    }
+
     private var unitCount: Int { pages.count + names.count }
 
     private func image(_ isChosen: (Int) -> Bool) -> CrashImage {

@@ -137,7 +137,8 @@ enum Examination {
         return engine.end
     }
 
-    private static func walk(
+    /// Holds a log, commit by commit, to what was promised of it.
+    static func walk(
         _ log: LMDBLog, from ledger: Ledger, _ shard: ShardID, _ promise: Promises.Shard,
         _ knowsAll: Bool, _ findings: inout FindingList
     ) throws {

@@ -17,6 +17,8 @@ enum Main {
         ("power-worker", PowerWorker.run),
         ("tears", Power.tears),
         ("tears-worker", TearWorker.run),
+        ("together", Power.together),
+        ("together-worker", TogetherWorker.run),
         ("lying", Power.lying),
         ("lying-worker", LyingWorker.run),
     ]

@@ -23,6 +23,13 @@ enum Power {
         try attack("lying", [.single, .mark, .recovery, .twoShards], arguments) { $0.text }
     }
 
+    /// `together --library DIR [--samples N]`: all shards after one loss of power, run until they settle.
+    static func together(_ arguments: [String]) throws -> Int32 {
+        try attack("together", [.creation, .recovery, .twoShards, .live], arguments) { all in
+            "\(all["instants"]) instants, \(all["images"]) images, \(all["bad"]) bad"
+        }
+    }
+
     /// Records workloads, has two workers attack each, and adds up what they say.
     private static func attack(
         _ machine: String, _ workloads: [Workload], _ arguments: [String],
@@ -45,6 +52,8 @@ enum Power {
         if machine == "power" {
             options = ["--samples", arguments.text("--samples") ?? "256"]
             if let kept = arguments.text("--kept") { options += ["--kept", kept] }
+        } else if machine == "together" {
+            options = ["--samples", arguments.text("--samples") ?? "4"]
         } else if machine == "tears" {
             let count = try arguments.number("--count", default: 40_000)
             options = ["--count", "\(count / max(1, chosen.count))"]

@@ -139,6 +139,11 @@ final class Runner {
         }.first
     }
 
+    /// The program's state of every shard.
+    var states: [(shard: ShardContext, state: VenueState)] {
+        slots.map { (ledger.context($0.shard), $0.engine.machine.application) }
+    }
+
     /// Whether a shard has seen more of another one's log than that one held when it was opened.
     var hasSeenMore: Bool {
         slots.contains { peer in
