@@ -50,7 +50,7 @@ enum Power {
         }
         var options: [String] = []
         if machine == "power" {
-            options = ["--samples", arguments.text("--samples") ?? "256"]
+            options = ["--samples", arguments.text("--samples") ?? "512"]
             if let kept = arguments.text("--kept") { options += ["--kept", kept] }
         } else if machine == "together" {
             options = ["--samples", arguments.text("--samples") ?? "4"]
