@@ -67,7 +67,7 @@ enum Power {
             let began = Date()
             let record = try record(
                 workload, in: place, library: libraries + "/trace.so",
-                rounds: arguments.text("--rounds"))
+                rounds: arguments.text("--rounds") ?? "\(rounds(of: workload))")
             let (tally, isSound) = try examine(machine, workload, record, in: place, options)
             Files.removeTree(place + "/" + workload.rawValue)
             Files.remove(record)
@@ -77,6 +77,20 @@ enum Power {
         }
         Lines.say("\(machine) in all: \(text(total)), \(seconds(since: began))")
         return isGood ? 0 : 1
+    }
+
+    /// As long as it takes for 100,000 different images in all.
+    private static func rounds(of workload: Workload) -> Int {
+        switch workload {
+        case .single: 60
+        case .batch: 6
+        case .snapshots: 10
+        case .creation: 8
+        case .recovery: 8
+        case .mark: 40
+        case .twoShards: 18
+        case .live: 6
+        }
     }
 
     private static func seconds(since began: Date) -> String {
@@ -96,7 +110,7 @@ enum Power {
     ///
     /// - Returns: The record's path.
     private static func record(
-        _ workload: Workload, in place: String, library: String, rounds: String?
+        _ workload: Workload, in place: String, library: String, rounds: String
     ) throws -> String {
         let root = place + "/" + workload.rawValue
         try Files.makeDirectory(root)
@@ -105,7 +119,7 @@ enum Power {
         let ledger = root + "/" + PowerWorker.ledger
         for verb in ["prepare", "work"] {
             var arguments = [verb, workload.rawValue, ledger]
-            if verb == "work", let rounds { arguments += ["--rounds", rounds] }
+            if verb == "work" { arguments += ["--rounds", rounds] }
             let (status, _) = try Child.run(
                 arguments,
                 environment: [
