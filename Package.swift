@@ -105,6 +105,13 @@ let package = Package(
         .executableTarget(
             name: "TallyExample", dependencies: ["Tallystick", "TallyCommand"],
             swiftSettings: settings),
+        // The crash rig, see tools/crash/README.md.
+        .executableTarget(
+            name: "CrashRig",
+            dependencies: [
+                "TallyCore", "TallyStore", "TallyAudit", "TallyRuntime", "TallyVenue", "LMDB",
+            ],
+            path: "tools/crash/rig", swiftSettings: settings),
         .testTarget(
             name: "LMDBTests", dependencies: ["LMDB", "CCRC32C"], swiftSettings: settings),
         .testTarget(

@@ -106,12 +106,15 @@ public final class MarkFile: MarkStore {
     private let descriptor: Int32
     private var counter: UInt64
 
-    /// Opens the file at a path, or makes it.
+    /// Opens the file at a path, or makes it. One that it makes is in its directory for good: flushing a
+    /// file says nothing of its name.
     public init(_ path: String) throws(StoreError) {
         self.path = path
         counter = Mark.read(path)?.counter ?? 0
+        let isNew = !Files.exists(path)
         descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Files.failure("open", path) }
+        if isNew { try Files.syncDirectory(Files.parent(of: path)) }
     }
 
     deinit { close(descriptor) }
