@@ -18,6 +18,7 @@ import TallyStore
 ///     opened SHARD OFFSET HEAD clean|unclean   its log's end, as the door found it
 ///     unannounced                       commits will be appended that no line announces
 ///     appending SHARD FIRST LAST HEAD   a commit is about to be appended
+///     refused SHARD LAST HEAD           that commit was refused: it must never be there
 ///     released SHARD OFFSET HEAD        durable: everything through OFFSET has to be there for ever
 ///     closed SHARD OFFSET HEAD          closed in good order
 ///     snapshot SHARD OFFSET             a snapshot was written; disposable, so it promises nothing
@@ -59,7 +60,14 @@ final class AnnouncingLog: LogStore {
         Lines.say(
             "appending \(name) \(commit.firstOffset.rawValue) \(commit.lastOffset.rawValue) "
                 + "\(Hashing.digest(commit.bytes))")
-        return try log.append(commit, expecting: head)
+        do {
+            return try log.append(commit, expecting: head)
+        } catch let error as StoreError where error.code == .full || error.code == .moved {
+            // By the promise of these two codes nothing was written.
+            Lines.say(
+                "refused \(name) \(commit.lastOffset.rawValue) \(Hashing.digest(commit.bytes))")
+            throw error
+        }
     }
 
     func flush() throws { log.flush() }
