@@ -58,6 +58,9 @@ final class FaultBench {
     private let place: String
     private let image: Image
     private let said: [UInt8]
+    private let workload: Workload
+    private let library: String
+    private var started: pid_t?
     private let worker: FaultServer
     private let recovery: FaultServer
 
@@ -76,6 +79,8 @@ final class FaultBench {
         _ options: FaultOptions, _ workload: Workload, _ number: Int, rounds: Int? = nil,
         in directory: String? = nil
     ) throws {
+        self.workload = workload
+        library = options.library
         place = "\(options.scratch)/\(workload.rawValue)-\(number)"
         try Files.makeDirectory(place)
         run = directory ?? place + "/run"
@@ -112,6 +117,36 @@ final class FaultBench {
     /// - Parameter killAfter: Microseconds after which it is killed.
     func work(_ plan: String, killAfter: UInt32? = nil) throws -> Ended {
         try worker.run(plan, in: run, out: out, err: err, killAfter: killAfter)
+    }
+
+    /// Starts the work; ``wait()`` has to follow before the next run.
+    ///
+    /// - Returns: Its process.
+    func start(_ plan: String) throws -> pid_t {
+        let process = try worker.start(plan, in: run, out: out, err: err)
+        started = process
+        return process
+    }
+
+    func wait() throws -> Ended {
+        guard let process = started else { throw UsageError(description: "nothing was started") }
+        started = nil
+        return try worker.wait(for: process)
+    }
+
+    /// The work under a limit of the system's.
+    func work(under limit: String, _ value: Int) throws -> Ended {
+        try run(["limited", limit, String(value), "work", workload.rawValue, "ledger"])
+    }
+
+    /// Another verb of this program.
+    func run(_ arguments: [String]) throws -> Ended {
+        try FaultServer(library: library, arguments).run("none", in: run, out: out, err: err)
+    }
+
+    /// Adds what was said elsewhere.
+    func hear(_ lines: [UInt8]) throws {
+        try Scratch.write(try Files.read(out, max: 1 << 30) + lines, to: out)
     }
 
     func recover(_ plan: String) throws -> Ended {

@@ -76,6 +76,22 @@ final class FaultServer {
         _ plan: String, in directory: String, out: String, err: String, limit: Int = 10_000,
         killAfter: UInt32? = nil
     ) throws -> Ended {
+        let child = try start(plan, in: directory, out: out, err: err)
+        if let killAfter {
+            usleep(killAfter)
+            // Not reaped before its status was sent, and that is read below: the id is the child's, or
+            // nobody's for the moment.
+            kill(child, SIGKILL)
+        }
+        return try wait(for: child, limit: limit)
+    }
+
+    /// Starts a run; ``wait(for:limit:)`` has to follow before the next one.
+    ///
+    /// - Returns: Its process.
+    func start(
+        _ plan: String, in directory: String, out: String, err: String
+    ) throws -> pid_t {
         let line = Array("\(plan) \(directory) \(out) \(err)\n".utf8)
         let written = unsafe line.withUnsafeBytes { buffer in
             unsafe write(requests, buffer.baseAddress, buffer.count)
@@ -83,12 +99,11 @@ final class FaultServer {
         guard written == line.count, let child = reply(within: 10_000) else {
             throw UsageError(description: "the fault server does not answer; is fault.so whole?")
         }
-        if let killAfter {
-            usleep(killAfter)
-            // Not reaped before its status was sent, and that is read below: the id is the child's, or
-            // nobody's for the moment.
-            kill(child, SIGKILL)
-        }
+        return child
+    }
+
+    /// Waits for the run that was started; it is killed when that takes too long.
+    func wait(for child: pid_t, limit: Int = 10_000) throws -> Ended {
         if let status = reply(within: limit) { return Ended(status: status) }
         kill(child, SIGKILL)
         guard reply(within: 10_000) != nil else {

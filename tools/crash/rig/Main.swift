@@ -19,6 +19,9 @@ enum Main {
         ("kill", KillPoints.run),
         ("kill-storm", KillStorm.run),
         ("faults", FaultPoints.run),
+        ("fault-limits", FaultLimits.run),
+        ("limited", FaultLimits.limited),
+        ("bereft", FaultLimits.bereft),
     ]
 
     static func main() {
