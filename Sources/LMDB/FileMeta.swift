@@ -51,9 +51,15 @@ struct FileMeta {
         let one = try FileMeta(first, slot: 1, at: pageSize, pageSize)
         let newest = zero.transaction < one.transaction ? one : zero
         let older = zero.transaction < one.transaction ? zero : one
-        try newest.checkRoots(within: newest.lastPage)
-        try older.checkRoots(
-            within: max(newest.lastPage, older.lastPage, fileSize / UInt64(pageSize)))
+        for tree in [newest.free, newest.main] {
+            try tree.checkRoot(
+                within: newest.lastPage, offset: newest.slot * UInt64(pageSize))
+        }
+        for tree in [older.free, older.main] {
+            try tree.checkTornRoot(
+                within: max(newest.lastPage, older.lastPage, fileSize / UInt64(pageSize)),
+                offset: older.slot * UInt64(pageSize))
+        }
         try checkTransactions(zero, one)
         return Pair(newest: newest, older: older)
     }
@@ -101,12 +107,6 @@ struct FileMeta {
         }
         guard bytes.u16(base + 10) == 8 else {
             throw fault(.meta, page, base + 10, "this is not marked as a meta page")
-        }
-    }
-
-    private func checkRoots(within last: UInt64) throws(StructureError) {
-        for tree in [free, main] {
-            try tree.checkRoot(within: last, offset: slot * UInt64(pageSize))
         }
     }
 

@@ -38,6 +38,16 @@ struct TreeRecord {
         guard (1...32).contains(depth) else { throw fault("a tree cannot be \(depth) deep") }
     }
 
+    /// What of the older meta's tree can be said: its fields may be those of two transactions, for a
+    /// write of a meta that was cut short leaves new ones before old ones.
+    func checkTornRoot(within last: UInt64, offset: UInt64) throws(StructureError) {
+        guard root == FileMeta.noPage || (2...max(2, last)).contains(root), depth <= 32 else {
+            throw StructureError(
+                code: .range, page: page, offset: offset,
+                message: "a tree with the root \(root) and the depth \(depth) is not possible")
+        }
+    }
+
     func adding(_ sum: UInt64) throws(StructureError) -> UInt64 {
         let (sum, overflow) = sum.addingReportingOverflow(entries)
         guard !overflow else {

@@ -101,12 +101,15 @@ public final class MarkFile {
     private let descriptor: Int32
     private var counter: UInt64
 
-    /// Opens the file at a path, or makes it.
+    /// Opens the file at a path, or makes it. One that it makes is in its directory for good: flushing a
+    /// file says nothing of its name.
     public init(_ path: String) throws(StoreError) {
         self.path = path
         counter = try Mark.found(at: path)?.counter ?? 0
+        let isNew = try !Files.isThere(path)
         descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Files.failure("open", path) }
+        if isNew { try Files.syncDirectory(Files.parent(of: path)) }
     }
 
     deinit { close(descriptor) }

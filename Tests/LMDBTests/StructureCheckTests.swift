@@ -201,6 +201,35 @@ struct StructureCheckTests {
         #expect(code(bytes) == .transactions)
     }
 
+    @Test(
+        "a meta whose writing was cut short at any eight bytes is no damage, from the first commit on")
+    func tornMetas() throws {
+        let directory = TemporaryDirectory()
+        let torn = TemporaryDirectory()
+        let environment = try Environment(path: directory.path, options: scratchOptions())
+        _ = try environment.openTable(name: "log", create: true)
+        for key in 1...8 as ClosedRange<UInt64> {
+            let before = readFile(directory.dataFile)
+            try environment.write { transaction in
+                let table = try transaction.openTable(name: "log", create: false)
+                try transaction.put(table, key: key, value: [UInt8](repeating: 1, count: 300))
+            }
+            var bytes = readFile(directory.dataFile)
+            let transaction = try environment.info().lastTransaction
+            let meta = Int(transaction % 2) * 4096
+            for cut in stride(from: 32, to: 144, by: 8) {
+                bytes.replaceSubrange(
+                    (meta + cut)..<(meta + 152), with: before[(meta + cut)..<(meta + 152)])
+                writeFile(torn.dataFile, bytes)
+                for depth in [StructureCheck.Depth.quick, .full] {
+                    let report = try StructureCheck.check(file: torn.dataFile, depth: depth)
+                    #expect(report.newestTransaction == transaction - 1)
+                }
+                bytes = readFile(directory.dataFile)
+            }
+        }
+    }
+
     // MARK: Damage
 
     /// Checks `bytes`; when they pass, liblmdb must get through them. A crash ends the test run.

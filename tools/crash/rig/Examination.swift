@@ -26,12 +26,25 @@ enum Examination {
         return findings.isEmpty ? 0 : 1
     }
 
+    /// Examines a whole ledger.
+    ///
+    /// - Parameter shards: Where nothing was promised there may be nothing: then it has to be possible
+    ///   to make the ledger, with these shards, in the same place.
     /// - Returns: One line per broken promise; empty when all is well.
-    static func examine(_ directory: String, _ promises: Promises) -> [String] {
-        // Nothing is in the place of a ledger that was never finished: it can be made again.
-        if !promises.isMade, !Files.exists(directory) { return [] }
+    static func examine(
+        _ directory: String, _ promises: Promises, made shards: [String] = []
+    ) -> [String] {
+        // Killed before there was one.
+        if !promises.isMade, shards.isEmpty, !Files.exists(directory) { return [] }
         let ledger: Ledger
-        do { ledger = try Ledger(directory) } catch { return ["the ledger is refused: \(error)"] }
+        do {
+            ledger =
+                promises.isMade || shards.isEmpty
+                ? try Ledger(directory)
+                : try Ledger.open(directory, for: Venue.self, shards: shards)
+        } catch {
+            return ["the ledger is refused: \(error)"]
+        }
         return ledger.shards.all.flatMap { examine($0, of: ledger, promises) }
     }
 
@@ -72,6 +85,9 @@ enum Examination {
             findings.add("the fold ends elsewhere than the log")
         }
         let promise = promises.shards[ledger.shards.name(of: shard)] ?? Promises.Shard()
+        if promise.isClosed, !writable.wasClean {
+            findings.add("it was closed in good order, and is found unclean: its mark is lost")
+        }
         try walk(writable.log, from: ledger, shard, promise, promises.knowsAll, &findings)
         let time = state.position.timestamp
         let now = Now(wall: Timestamp(time.rawValue + 1_000_000), ticks: 2_000_000_000)

@@ -12,6 +12,7 @@ import TallyStore
 /// What a workload says to the watcher outside: one line per fact, one write(2) per line, so that a line
 /// that was read was said before anything that the process did afterwards.
 ///
+///     working NAME                      the preparation is over, the work begins
 ///     making                            a ledger is about to be made
 ///     made ID                           it is there, durably
 ///     opening SHARD                     a shard is about to be opened for writing

@@ -22,6 +22,8 @@ enum Main {
         ("fault-limits", FaultLimits.run),
         ("limited", FaultLimits.limited),
         ("bereft", FaultLimits.bereft),
+        ("power", Power.run),
+        ("power-worker", PowerWorker.run),
     ]
 
     static func main() {

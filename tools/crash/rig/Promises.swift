@@ -9,6 +9,8 @@ struct Promises: Sendable {
         var releasedThrough: UInt64 = 0
         /// The last end that was handed out, and not just found at an opening: the mark is not behind.
         var markedThrough: UInt64 = 0
+        /// Closed in good order, and not opened since.
+        var isClosed = false
         /// Ends of commits that were begun: nothing else may be there.
         var begun: [UInt64: Set<Digest>] = [:]
     }
@@ -25,6 +27,8 @@ struct Promises: Sendable {
         switch words.first {
         case "made": isMade = true
         case "unannounced": knowsAll = false
+        case "opening" where words.count == 2:
+            shards[String(words[1])]?.isClosed = false
         case "opened", "closed", "released":
             guard words.count >= 4, let offset = UInt64(words[2]),
                 let head = Digest(hexadecimal: words[3]), offset > 0
@@ -33,6 +37,7 @@ struct Promises: Sendable {
             shard.released[offset] = head
             shard.releasedThrough = max(shard.releasedThrough, offset)
             if words[0] == "released" { shard.markedThrough = max(shard.markedThrough, offset) }
+            shard.isClosed = words[0] == "closed"
             shards[String(words[1])] = shard
         case "appending":
             guard words.count == 5, let last = UInt64(words[3]),

@@ -66,6 +66,7 @@ enum Workload: String, CaseIterable {
     static func work(_ arguments: [String]) throws -> Int32 {
         let arguments = try Arguments(arguments, options: ["--rounds"])
         let workload = try named(arguments.name(0, "the workload"))
+        Lines.say("working \(workload.rawValue)")
         try workload.work(
             try arguments.name(1, "the directory"),
             rounds: try arguments.number("--rounds", default: workload.roundsDefault))
