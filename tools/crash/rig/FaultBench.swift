@@ -9,14 +9,18 @@ import TallyStore
 ///     --workers N       runs at once
 ///     --only WORKLOAD   only this one
 ///     --part I/N        only every N-th point, from the I-th on
+///     --rounds N        how long each run works; shorter ones make fewer calls of the same kinds
+///     --at POINT        one point again, as a failure has named it
 struct FaultOptions {
-    static let names = ["--library", "--scratch", "--workers", "--only", "--part", "--at"]
+    static let names = ["--library", "--scratch", "--workers", "--only", "--part", "--rounds", "--at"]
 
     let library: String
     let scratch: String
     let workers: Int
     let workloads: [Workload]
     let part: (index: Int, count: Int)
+    /// `nil`: as long as each workload does by itself.
+    let rounds: Int?
     /// One point, as a failure names it.
     let at: String?
 
@@ -39,6 +43,8 @@ struct FaultOptions {
             throw UsageError(description: "--part takes I/N, such as 0/4")
         }
         part = (index, count)
+        rounds =
+            arguments.text("--rounds") == nil ? nil : try arguments.number("--rounds", default: 1)
         at = arguments.text("--at")
         try Files.makeDirectory(scratch)
     }
@@ -73,7 +79,7 @@ final class FaultBench {
     /// Starts the servers, and prepares the ledger that the workload begins with.
     ///
     /// - Parameters:
-    ///   - rounds: How long a run works; as long as the workload does by itself unless given.
+    ///   - rounds: How long a run works; as the options say unless given.
     ///   - directory: Where the ledger lies; in the place of this bench unless given.
     init(
         _ options: FaultOptions, _ workload: Workload, _ number: Int, rounds: Int? = nil,
@@ -97,7 +103,7 @@ final class FaultBench {
         }
         image = try Image(of: run)
         said = Array(Scratch.text(out).utf8)
-        let more = rounds.map { ["--rounds", String($0)] } ?? []
+        let more = (rounds ?? options.rounds).map { ["--rounds", String($0)] } ?? []
         worker = try FaultServer(library: options.library, ["work", name, "ledger"] + more)
         recovery = try FaultServer(library: options.library, ["recovered", name, "ledger", out])
     }
@@ -168,26 +174,35 @@ final class FaultBench {
 
     func forgetComplaint() throws { try Scratch.write([], to: err) }
 
-    /// The calls of a workload that a fault could strike: what each of them does.
-    func calls(_ fault: String) throws -> [String] {
+    /// The calls of a workload that a fault could strike.
+    func calls(_ fault: String) throws -> [Call] {
         try begin()
         return try counting(try work("count:\(fault):\(place)/calls"))
     }
 
     /// The same for the recovery from what is there now.
-    func callsOfRecovery(_ fault: String) throws -> [String] {
+    func callsOfRecovery(_ fault: String) throws -> [Call] {
         try counting(try recover("count:\(fault):\(place)/calls"))
     }
 
-    private func counting(_ ended: Ended) throws -> [String] {
+    private func counting(_ ended: Ended) throws -> [Call] {
         let path = place + "/calls"
         guard ended == .exit(0) else {
             throw UsageError(description: "without a fault, \(ended.text): \(complaint)")
         }
         defer { Files.remove(path) }
-        return Scratch.text(path).split(separator: "\n").map { line in
-            line.split(separator: " ").dropFirst().first.map(String.init) ?? ""
+        return Scratch.text(path).split(separator: "\n").compactMap { line in
+            let words = line.split(separator: " ", maxSplits: 2)
+            guard words.count == 3 else { return nil }
+            return Call(kind: String(words[1]), path: String(words[2]))
         }
+    }
+
+    /// A call that a fault could strike: what it does, as `fault.c` says it, and to which path below the
+    /// run's directory.
+    struct Call: Sendable {
+        var kind: String
+        var path: String
     }
 
     /// What is there now, to come back to.

@@ -20,8 +20,9 @@ enum FaultPoints {
         var mode: String
         var call: Int
         var last: String
-        /// What the call does.
-        var kind: String
+        /// What the call is in a run without a fault.
+        var struck: FaultBench.Call
+        var kind: String { struck.kind }
         var plan: String { "\(mode):\(call):\(last)" }
     }
 
@@ -65,9 +66,9 @@ enum FaultPoints {
             guard !calls.isEmpty else {
                 throw UsageError(description: "\(workload.rawValue): \(mode) strikes nothing")
             }
-            for (index, kind) in calls.enumerated() {
+            for (index, call) in calls.enumerated() {
                 for last in lasts {
-                    all.append(Point(mode: mode, call: index + 1, last: last, kind: kind))
+                    all.append(Point(mode: mode, call: index + 1, last: last, struck: call))
                 }
             }
         }
@@ -81,7 +82,9 @@ enum FaultPoints {
                 guard words.count == 3, let call = Int(words[1]) else {
                     throw UsageError(description: "--at takes ERROR:CALL:once or :ever")
                 }
-                let point = Point(mode: words[0], call: call, last: words[2], kind: "call")
+                let point = Point(
+                    mode: words[0], call: call, last: words[2],
+                    struck: FaultBench.Call(kind: "call", path: ""))
                 try strike(point, workload, bench, tally, texts)
                 return Lines.say("what was said:\n" + bench.record)
             }
@@ -115,6 +118,9 @@ enum FaultPoints {
         case .exit(0):
             tally.count("ended well")
             note("ended well")
+            if workload != .live, mustBeSaid(point) {
+                tally.fail("\(name): nothing was said of it; the call was on \(point.struck.path)")
+            }
         case .exit(3):
             let said = bench.complaint
             let words = said.split(separator: " ", maxSplits: 4).map(String.init)
@@ -125,7 +131,7 @@ enum FaultPoints {
             }
             let isPlaced =
                 workload.shards.contains { said.contains("shard \($0)") } || said.contains("/")
-                || said.contains(" ledger")
+                || said.contains(" ledger") || said.contains(" .:") || code == "stopped"
             if !isPlaced { tally.fail("\(name): the error names no place: \(said)") }
             note(generic(said))
         default:
@@ -136,6 +142,17 @@ enum FaultPoints {
         if recovered != .exit(0) {
             tally.fail(
                 "\(name): once the fault was gone, \(recovered.text): \(bench.complaint)")
+        }
+    }
+
+    /// Whether a run must not end well when this fails: all on which a promise rests. Who writes (the
+    /// file `writer`), what is looked up and what is only asked for (room on the disk, a snapshot, stale
+    /// readers) may fail in silence; a mark may not.
+    private static func mustBeSaid(_ point: Point) -> Bool {
+        guard point.mode == "EIO" else { return false }
+        switch point.kind {
+        case "write", "sync", "rename", "mkdir", "create", "allocate", "map", "read": return true
+        default: return point.struck.path.hasSuffix("/mark")
         }
     }
 

@@ -74,10 +74,10 @@ enum KillPoints {
 
     private static let parts = ["before", "half", "after"]
 
-    private static func points(of calls: [String]) -> [Point] {
+    private static func points(of calls: [FaultBench.Call]) -> [Point] {
         let halves: Set = ["write", "truncate", "allocate"]
         return calls.indices.flatMap { index in
-            parts.filter { $0 != "half" || halves.contains(calls[index]) }.map {
+            parts.filter { $0 != "half" || halves.contains(calls[index].kind) }.map {
                 Point(call: index + 1, part: $0)
             }
         }

@@ -9,7 +9,7 @@ import TallyStore
 /// one before, so that the kills also fall into openings. Every few rounds it is examined, and after
 /// `ledgerRounds` another one begins, so that examining does not outgrow killing.
 enum KillStorm {
-    private static let ledgerRounds = 24
+    private static let ledgerRounds = 12
     private static let examineEvery = 3
 
     static func run(_ arguments: [String]) throws -> Int32 {
@@ -46,7 +46,7 @@ enum KillStorm {
         let bench = try FaultBench(options, workload, number, rounds: 1_000_000)
         try bench.begin()
         for round in 1...ledgerRounds {
-            let moment = UInt32(random.next() % 30_000)
+            let moment = UInt32(1_000 + random.next() % 24_000)
             let released = bench.releases
             let ended = try bench.work("none", killAfter: moment)
             guard ended == .killed else {

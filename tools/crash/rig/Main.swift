@@ -48,6 +48,7 @@ enum Main {
 /// The code of an error of ours; a machine takes no other error for an answer.
 private func code(of error: any Error) -> String {
     if let error = error as? StoreError { return error.code.rawValue }
+    if error is Stopped { return "stopped" }
     if let refusal = error as? Refusal { return "refusal-\(refusal.code)" }
     return "untyped"
 }

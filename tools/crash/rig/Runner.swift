@@ -123,7 +123,7 @@ final class Runner {
         try flush()
         for slot in slots {
             if let stop = slot.engine.machine.stop {
-                throw UsageError(description: stop.text(ledger.shards, slot.shard))
+                throw Stopped(description: stop.text(ledger.shards, slot.shard))
             }
         }
     }
@@ -171,4 +171,9 @@ final class Runner {
         }
         slots = []
     }
+}
+
+/// A shard serves no more, and says why.
+struct Stopped: Error, CustomStringConvertible {
+    var description: String
 }
