@@ -5,7 +5,7 @@ import TallyStore
 /// What a machine that strikes at system calls is told: the same options for each of them.
 ///
 ///     --library DIR     where fault.c was compiled to
-///     --scratch DIR     where the runs take place; best in memory, flushes are not what is tried
+///     --scratch DIR     where the runs take place; in memory unless given, flushes are not tried
 ///     --workers N       runs at once
 ///     --only WORKLOAD   only this one
 ///     --part I/N        only every N-th point, from the I-th on
@@ -29,7 +29,8 @@ struct FaultOptions {
             throw UsageError(description: "--library is missing: tools/crash/run gives it")
         }
         self.library = library + "/fault.so"
-        let parent = arguments.text("--scratch") ?? NSTemporaryDirectory()
+        let memory = Files.isDirectory("/dev/shm") ? "/dev/shm" : NSTemporaryDirectory()
+        let parent = arguments.text("--scratch") ?? memory
         // Short names: every path of every call is compared with it.
         scratch = parent + "/tally-crash-\(getpid())"
         workers = max(
