@@ -202,7 +202,8 @@ struct StructureCheckTests {
     }
 
     @Test(
-        "a meta whose writing was cut short at any eight bytes is no damage, from the first commit on")
+        "a meta whose writing was cut short at any eight bytes is no damage, from the first commit on"
+    )
     func tornMetas() throws {
         let directory = TemporaryDirectory()
         let torn = TemporaryDirectory()

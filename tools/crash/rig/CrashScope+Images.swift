@@ -4,16 +4,29 @@ extension CrashScope {
     /// Beyond so many unflushed pages and names not every subset is made.
     static let exhaustiveMax = 12
 
-    private var none: CrashImage {
+    /// Whatever is not flushed is lost.
+    var none: CrashImage {
         CrashImage(
             versions: [Int](repeating: 0, count: pages.count),
             names: [Bool](repeating: false, count: names.count))
     }
 
-    private var all: CrashImage {
+    /// Nothing is lost.
+    var all: CrashImage {
         CrashImage(
             versions: pages.map { $0.versions.count - 1 },
             names: [Bool](repeating: true, count: names.count))
+    }
+
+    /// Some of it is lost, and each page is as any of its writes left it.
+    func random(_ random: inout SplitMix64) -> CrashImage {
+        var image = none
+        for (index, page) in pages.enumerated() {
+            image.versions[index] = Int(random.next() % UInt64(page.versions.count))
+        }
+        for index in names.indices { image.names[index] = random.next() & 1 == 1 }
+        image.isLong = random.next() & 1 == 1
+        return image
     }
 
     private var unitCount: Int { pages.count + names.count }
@@ -111,6 +124,7 @@ extension CrashScope {
                         second..<other + small.count, with: old[second..<other + small.count])
                     var image = base
                     image.torn = (index, torn)
+                    image.losesMark = true
                     try show(image)
                 }
             }

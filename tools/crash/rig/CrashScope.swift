@@ -23,6 +23,8 @@ struct CrashScope {
     let model: DiskModel
     /// The path of the directory that it is, relative to the root; empty: the root.
     let path: String
+    /// The last part of it: a shard's name.
+    var name: String { path.split(separator: "/").last.map(String.init) ?? "" }
     private let top: UInt64
     private(set) var pages: [Page] = []
     private(set) var names: [Name] = []
@@ -141,6 +143,8 @@ struct CrashImage {
     var names: [Bool]
     /// Whether files have the length that they had when the power went, rather than the flushed one.
     var isLong = true
+    /// Both slots of the mark are torn: it may be lost, which an opening says, and makes it anew.
+    var losesMark = false
 }
 
 extension CrashScope {

@@ -52,43 +52,78 @@ enum Examination {
     static func examine(
         _ shard: ShardID, of ledger: Ledger, _ promises: Promises
     ) -> [String] {
-        let name = ledger.shards.name(of: shard)
-        do {
-            var findings = FindingList(name)
-            _ = try ledger.checkStructure(shard)
-            let appended = try open(shard, of: ledger, promises, &findings)
-            let again = try ledger.openForWriting(shard, durability: .power)
-            if again.end != appended {
-                findings.add(
-                    "the second opening ends at \(again.end.offset.rawValue) \(again.end.head), the"
-                        + " first left it at \(appended.offset.rawValue) \(appended.head)")
-            }
-            if !again.wasClean { findings.add("closed in good order, it is found unclean") }
-            try again.log.close()
-            return findings.lines
-        } catch {
-            return ["\(name): \(code(of: error)): \(error)"]
+        judge(shard, of: ledger, promises).lines
+    }
+
+    /// What became of one shard.
+    struct Verdict {
+        /// Why the door, or the fold behind it, refused.
+        var refusal: (any Error)?
+        /// What is wrong although nothing was refused.
+        var findings: FindingList
+        /// The log's end as the door found it.
+        var end: LogPosition?
+
+        /// One line per broken promise; a refusal is one.
+        var lines: [String] {
+            guard let refusal else { return findings.lines }
+            let code = (refusal as? StoreError)?.code.rawValue ?? "error"
+            return findings.lines + ["\(findings.name): \(code): \(refusal)"]
         }
     }
 
-    private static func code(of error: any Error) -> String {
-        (error as? StoreError)?.code.rawValue ?? "error"
+    /// Examines one shard; it has one more session afterwards.
+    ///
+    /// - Parameters:
+    ///   - marked: An offset that a mark which was flushed names; the shard's mark has to name it or a
+    ///     later one.
+    ///   - isWhole: Whether the structure check reads the whole file first; the door does the edges.
+    static func judge(
+        _ shard: ShardID, of ledger: Ledger, _ promises: Promises, marked: Offset = .none,
+        isWhole: Bool = true
+    ) -> Verdict {
+        var verdict = Verdict(findings: FindingList(ledger.shards.name(of: shard)))
+        do {
+            let mark = Mark.read(ledger.markPath(of: shard))?.position.offset ?? .none
+            if mark < marked {
+                verdict.findings.add(
+                    "its mark names \(mark.rawValue), but one that names \(marked.rawValue) was"
+                        + " flushed")
+            }
+            if isWhole { _ = try ledger.checkStructure(shard) }
+            let appended = try open(shard, of: ledger, promises, &verdict)
+            let again = try ledger.openForWriting(shard, durability: .power)
+            if again.end != appended {
+                verdict.findings.add(
+                    "the second opening ends at \(again.end.offset.rawValue) \(again.end.head), the"
+                        + " first left it at \(appended.offset.rawValue) \(appended.head)")
+            }
+            if !again.wasClean {
+                verdict.findings.add("closed in good order, it is found unclean")
+            }
+            try again.log.close()
+        } catch {
+            verdict.refusal = error
+        }
+        return verdict
     }
 
     /// - Returns: The end after a session was opened and closed.
     private static func open(
-        _ shard: ShardID, of ledger: Ledger, _ promises: Promises, _ findings: inout FindingList
+        _ shard: ShardID, of ledger: Ledger, _ promises: Promises, _ verdict: inout Verdict
     ) throws -> LogPosition {
         let writable = try ledger.openForWriting(shard, durability: .power)
+        verdict.end = writable.end
         let state = try ShardState<Venue>.opened(ledger, shard, writable.log) { _ in }
         if state.position != writable.end {
-            findings.add("the fold ends elsewhere than the log")
+            verdict.findings.add("the fold ends elsewhere than the log")
         }
         let promise = promises.shards[ledger.shards.name(of: shard)] ?? Promises.Shard()
         if promise.isClosed, !writable.wasClean {
-            findings.add("it was closed in good order, and is found unclean: its mark is lost")
+            verdict.findings.add(
+                "it was closed in good order, and is found unclean: its mark is lost")
         }
-        try walk(writable.log, from: ledger, shard, promise, promises.knowsAll, &findings)
+        try walk(writable.log, from: ledger, shard, promise, promises.knowsAll, &verdict.findings)
         let time = state.position.timestamp
         let now = Now(wall: Timestamp(time.rawValue + 1_000_000), ticks: 2_000_000_000)
         let engine = ShardEngine(
@@ -96,13 +131,14 @@ enum Examination {
         _ = try engine.take(.open(nonce: Files.random16(), clean: writable.wasClean), now: now)
         _ = try engine.flush(now: now)
         if engine.end.offset.rawValue != state.position.offset.rawValue + 1 {
-            findings.add("a session was opened, and the log did not grow by one event")
+            verdict.findings.add("a session was opened, and the log did not grow by one event")
         }
         try engine.close(now: now)
         return engine.end
     }
 
-    private static func walk(
+    /// Holds a log, commit by commit, to what was promised of it.
+    static func walk(
         _ log: LMDBLog, from ledger: Ledger, _ shard: ShardID, _ promise: Promises.Shard,
         _ knowsAll: Bool, _ findings: inout FindingList
     ) throws {
@@ -139,7 +175,7 @@ enum Examination {
 
 /// What is wrong with one shard, without end.
 struct FindingList {
-    private let name: String
+    let name: String
     private(set) var lines: [String] = []
 
     init(_ name: String) { self.name = name }

@@ -47,7 +47,14 @@ private func writeAll(_ descriptor: Int32, _ base: UnsafeRawPointer?, _ count: I
 /// A production log that says what it is about to append.
 final class AnnouncingLog: LogStore {
     private let log: LMDBLog
-    init(_ log: LMDBLog) { self.log = log }
+    /// The next commit is this process's last call: what a kill inside its flush leaves.
+    var diesAtCommit = false
+    private let isQuiet: Bool
+
+    init(_ log: LMDBLog, isQuiet: Bool) {
+        self.log = log
+        self.isQuiet = isQuiet
+    }
 
     var name: String { log.name }
     func end() throws -> LogPosition { try log.end() }
@@ -58,17 +65,21 @@ final class AnnouncingLog: LogStore {
     func append(
         _ commit: borrowing CommitBuilder, expecting head: Digest
     ) throws -> LogPosition {
-        Lines.say(
-            "appending \(name) \(commit.firstOffset.rawValue) \(commit.lastOffset.rawValue) "
-                + "\(Hashing.digest(commit.bytes))")
+        let end = "\(commit.lastOffset.rawValue) \(Hashing.digest(commit.bytes))"
+        if !isQuiet { Lines.say("appending \(name) \(commit.firstOffset.rawValue) \(end)") }
+        let position: LogPosition
         do {
-            return try log.append(commit, expecting: head)
+            position = try log.append(commit, expecting: head)
         } catch let error as StoreError where error.code == .full || error.code == .moved {
             // By the promise of these two codes nothing was written.
-            Lines.say(
-                "refused \(name) \(commit.lastOffset.rawValue) \(Hashing.digest(commit.bytes))")
+            if !isQuiet { Lines.say("refused \(name) \(end)") }
             throw error
         }
+        if diesAtCommit {
+            Lines.say("killed")
+            exit(0)
+        }
+        return position
     }
 
     func flush() throws { log.flush() }

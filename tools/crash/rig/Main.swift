@@ -24,6 +24,12 @@ enum Main {
         ("bereft", FaultLimits.bereft),
         ("power", Power.run),
         ("power-worker", PowerWorker.run),
+        ("tears", Power.tears),
+        ("tears-worker", TearWorker.run),
+        ("together", Power.together),
+        ("together-worker", TogetherWorker.run),
+        ("lying", Power.lying),
+        ("lying-worker", LyingWorker.run),
     ]
 
     static func main() {

@@ -4,46 +4,81 @@ import TallyStore
 /// The power machine: every workload is recorded once, then every state in which a loss of power at any
 /// instant may leave its disk is made and opened by the code of production.
 enum Power {
-    private struct Total {
-        var instants = 0
-        var images = 0
-        var distinct = 0
-        var findings = 0
+    /// `power --library DIR [--only WORKLOAD] [--rounds N] [--samples N] [--disk DIR] [--kept DIR]`:
+    /// makes and opens every crash image of every workload.
+    static func run(_ arguments: [String]) throws -> Int32 {
+        try attack("power", Workload.allCases, arguments) { all in
+            "\(all["instants"]) instants, \(all["images"]) images, \(all["different"]) different"
+                + " ones, \(all["bad"]) bad"
+        }
     }
 
-    /// `power --library DIR [--only WORKLOAD] [--rounds N] [--samples N] [--disk DIR]`
-    static func run(_ arguments: [String]) throws -> Int32 {
+    /// `tears --library DIR [--count N]`: tears the meta pages of three workloads at will.
+    static func tears(_ arguments: [String]) throws -> Int32 {
+        try attack("tears", [.single, .batch, .twoShards], arguments) { $0.text }
+    }
+
+    /// `lying --library DIR`: a disk ignores the flushes of some commits.
+    static func lying(_ arguments: [String]) throws -> Int32 {
+        try attack("lying", [.single, .mark, .recovery, .twoShards], arguments) { $0.text }
+    }
+
+    /// `together --library DIR [--samples N]`: all shards after one loss of power, run until they settle.
+    static func together(_ arguments: [String]) throws -> Int32 {
+        try attack("together", [.creation, .recovery, .twoShards, .live], arguments) { all in
+            "\(all["instants"]) instants, \(all["images"]) images, \(all["bad"]) bad"
+        }
+    }
+
+    /// Records workloads, has two workers attack each, and adds up what they say.
+    private static func attack(
+        _ machine: String, _ workloads: [Workload], _ arguments: [String],
+        _ text: (Tally) -> String
+    ) throws -> Int32 {
         let arguments = try Arguments(
             arguments,
-            options: ["--library", "--only", "--rounds", "--samples", "--disk", "--kept"])
+            options: [
+                "--library", "--only", "--rounds", "--samples", "--disk", "--kept", "--count",
+            ])
         guard let libraries = arguments.text("--library") else {
             throw UsageError(description: "--library names the directory of trace.so")
         }
         let place = try arguments.text("--disk") ?? temporary()
         defer { Files.removeTree(place) }
-        var total = Total()
-        for workload in Workload.allCases
-        where arguments.text("--only") == nil || arguments.text("--only") == workload.rawValue {
+        let chosen = workloads.filter {
+            arguments.text("--only") == nil || arguments.text("--only") == $0.rawValue
+        }
+        var options: [String] = []
+        if machine == "power" {
+            options = ["--samples", arguments.text("--samples") ?? "256"]
+            if let kept = arguments.text("--kept") { options += ["--kept", kept] }
+        } else if machine == "together" {
+            options = ["--samples", arguments.text("--samples") ?? "4"]
+        } else if machine == "tears" {
+            let count = try arguments.number("--count", default: 40_000)
+            options = ["--count", "\(count / max(1, chosen.count))"]
+        }
+        let began = Date()
+        var total = Tally()
+        var isGood = true
+        for workload in chosen {
             let began = Date()
             let record = try record(
                 workload, in: place, library: libraries + "/trace.so",
                 rounds: arguments.text("--rounds"))
-            let counts = try examine(workload, record, in: place, arguments)
+            let (tally, isSound) = try examine(machine, workload, record, in: place, options)
             Files.removeTree(place + "/" + workload.rawValue)
-            let seconds = Date().timeIntervalSince(began)
-            Lines.say(
-                "power \(workload.rawValue): \(counts.instants) instants, \(counts.images) images,"
-                    + " \(counts.distinct) different ones, \(counts.findings) bad, "
-                    + String(format: "%.1f s", seconds))
-            total.instants += counts.instants
-            total.images += counts.images
-            total.distinct += counts.distinct
-            total.findings += counts.findings
+            Files.remove(record)
+            Lines.say("\(machine) \(workload.rawValue): \(text(tally)), \(seconds(since: began))")
+            for (name, count) in tally.counts { total.add(name, count) }
+            isGood = isGood && isSound
         }
-        Lines.say(
-            "power in all: \(total.instants) instants, \(total.images) images, \(total.distinct)"
-                + " different ones, \(total.findings) bad")
-        return total.findings == 0 ? 0 : 1
+        Lines.say("\(machine) in all: \(text(total)), \(seconds(since: began))")
+        return isGood ? 0 : 1
+    }
+
+    private static func seconds(since began: Date) -> String {
+        String(format: "%.1f s", Date().timeIntervalSince(began))
     }
 
     /// A place in memory where there is one: images are made and thrown away.
@@ -107,47 +142,40 @@ enum Power {
         try down("")
     }
 
+    /// - Returns: What the workers counted, and whether none of them found anything.
     private static func examine(
-        _ workload: Workload, _ record: String, in place: String, _ arguments: Arguments
-    ) throws -> Total {
+        _ machine: String, _ workload: Workload, _ record: String, in place: String,
+        _ options: [String]
+    ) throws -> (Tally, Bool) {
         let shares = 2
-        var total = Total()
+        var tally = Tally()
+        var isSound = true
         var children: [(Child, disk: String)] = []
         for share in 0..<shares {
             let disk = "\(place)/images-\(share)"
             let child = try Child(
                 [
-                    "power-worker", workload.rawValue, record, place + "/" + workload.rawValue,
-                    "\(share)", "\(shares)", "--disk", disk, "--samples",
-                    arguments.text("--samples") ?? "256", "--kept", arguments.text("--kept") ?? "",
-                ], environment: [:])
+                    "\(machine)-worker", workload.rawValue, record,
+                    place + "/" + workload.rawValue, "\(share)", "\(shares)", "--disk", disk,
+                ] + options, environment: [:])
             children.append((child, disk))
         }
         for (child, disk) in children {
             let (status, output) = child.wait()
-            var isCounted = false
-            for line in output.split(separator: "\n") {
-                let words = line.split(separator: " ")
-                if words.first == "counts", words.count == 5 {
-                    isCounted = true
-                    total.instants = Int(words[1]) ?? 0
-                    total.images = Int(words[2]) ?? 0
-                    total.distinct += Int(words[3]) ?? 0
-                    total.findings += Int(words[4]) ?? 0
-                } else {
-                    Lines.say("power: \(line)")
-                }
+            for line in output.split(separator: "\n") where !tally.take(line) {
+                Lines.say("\(machine): \(line)")
             }
-            if !isCounted {
-                total.findings += 1
+            isSound = isSound && status == 0
+            if status > 1 {
                 let last = (try? Files.read(disk + ".last", max: 1 << 20)) ?? []
                 Lines.say(
-                    "power: finding a worker died with \(status) at "
+                    "\(machine): finding a worker ended with \(status) at "
                         + String(decoding: last, as: UTF8.self))
             }
             Files.removeTree(disk)
             Files.remove(disk + ".last")
+            Files.remove(disk + ".mark")
         }
-        return total
+        return (tally, isSound)
     }
 }

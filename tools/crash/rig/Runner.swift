@@ -15,6 +15,7 @@ final class Runner {
     private var wall = Timestamp(1_700_000_000_000_000_000)
     /// Nanoseconds between two flushes of a shard.
     private let step: UInt64
+    private let isQuiet: Bool
     /// Of the runner's own client.
     private var sequence: UInt64 = 0
 
@@ -24,16 +25,22 @@ final class Runner {
         /// Holds the writer's lock for as long as the shard is open.
         let writable: WritableShard
         let start: ShardState<Venue>
+        let log: AnnouncingLog
         let engine: ShardEngine<Venue>
+    }
+
+    private func say(_ line: String) {
+        if !isQuiet { Lines.say(line) }
     }
 
     private var now: Now { Now(wall: wall, ticks: ticks) }
 
     /// Opens every shard through the door of production and begins a session on each.
-    init(_ ledger: Ledger, step: UInt64 = 1_000_000) throws {
+    init(_ ledger: Ledger, step: UInt64 = 1_000_000, isQuiet: Bool = false) throws {
+        self.isQuiet = isQuiet
         self.ledger = ledger
         self.step = step
-        for shard in ledger.shards.all { slots.append(try Self.opened(ledger, shard)) }
+        for shard in ledger.shards.all { slots.append(try opened(ledger, shard)) }
         // The log's own time is the least that a wall clock may show.
         for slot in slots { wall = max(wall, slot.engine.end.timestamp) }
         for slot in slots {
@@ -43,22 +50,23 @@ final class Runner {
         }
     }
 
-    private static func opened(_ ledger: Ledger, _ shard: ShardID) throws -> Slot {
+    private func opened(_ ledger: Ledger, _ shard: ShardID) throws -> Slot {
         let name = ledger.shards.name(of: shard)
-        Lines.say("opening \(name)")
+        say("opening \(name)")
         let writable = try ledger.openForWriting(shard, durability: .power)
         let state = try ShardState<Venue>.opened(ledger, shard, writable.log) { _ in }
-        Lines.say(
+        say(
             "opened \(name) \(state.position.offset.rawValue) \(state.position.head) "
                 + (writable.wasClean ? "clean" : "unclean"))
         var options = MachineOptions()
         // Far apart on the counted clock: what is sent again is decided by the workload's length.
         options.retryBase = 20_000_000
         options.askBase = 20_000_000
+        let log = AnnouncingLog(writable.log, isQuiet: isQuiet)
         let engine = ShardEngine(
-            state: state, store: AnnouncingLog(writable.log), mark: writable.markFile,
-            options: options)
-        return Slot(shard: shard, name: name, writable: writable, start: state, engine: engine)
+            state: state, store: log, mark: writable.markFile, options: options)
+        return Slot(
+            shard: shard, name: name, writable: writable, start: state, log: log, engine: engine)
     }
 
     /// The session of the first shard: different in each run on one ledger.
@@ -96,7 +104,7 @@ final class Runner {
         let envelopes = try slot.engine.flush(now: now)
         let durable = slot.engine.machine.durable
         if durable != before {
-            Lines.say("released \(slot.name) \(durable.offset.rawValue) \(durable.head)")
+            say("released \(slot.name) \(durable.offset.rawValue) \(durable.head)")
         }
         for envelope in envelopes {
             waiting.append((envelope.header.receiver, envelope.encoded()))
@@ -121,9 +129,27 @@ final class Runner {
             }
         }
         try flush()
-        for slot in slots {
-            if let stop = slot.engine.machine.stop {
-                throw Stopped(description: stop.text(ledger.shards, slot.shard))
+        if let stop { throw Stopped(description: stop) }
+    }
+
+    /// Why a shard serves no more; `nil` while all do.
+    var stop: String? {
+        slots.lazy.compactMap { slot in
+            slot.engine.machine.stop?.text(self.ledger.shards, slot.shard)
+        }.first
+    }
+
+    /// The program's state of every shard.
+    var states: [(shard: ShardContext, state: VenueState)] {
+        slots.map { (ledger.context($0.shard), $0.engine.machine.application) }
+    }
+
+    /// Whether a shard has seen more of another one's log than that one held when it was opened.
+    var hasSeenMore: Bool {
+        slots.contains { peer in
+            slots.contains { slot in
+                let seen = peer.start.messaging.peer(slot.shard)?.statement
+                return (seen?.offset ?? .none) > slot.start.position.offset
             }
         }
     }
@@ -140,7 +166,7 @@ final class Runner {
     func settle() throws {
         for round in 0..<400 {
             if open == 0 {
-                Lines.say("settled")
+                say("settled")
                 return
             }
             if round % 8 == 7 {
@@ -158,8 +184,13 @@ final class Runner {
         for slot in slots {
             let state = slot.engine.state(from: slot.start)
             try Snapshot.write(state, to: ledger)
-            Lines.say("snapshot \(slot.name) \(state.position.offset.rawValue)")
+            say("snapshot \(slot.name) \(state.position.offset.rawValue)")
         }
+    }
+
+    /// Ends the process with the next commit of any shard, before it is released.
+    func dieAtCommit() {
+        for slot in slots { slot.log.diesAtCommit = true }
     }
 
     /// Closes every shard in good order.
@@ -167,7 +198,7 @@ final class Runner {
         for slot in slots {
             try slot.engine.close(now: now)
             let end = slot.engine.end
-            Lines.say("closed \(slot.name) \(end.offset.rawValue) \(end.head)")
+            say("closed \(slot.name) \(end.offset.rawValue) \(end.head)")
         }
         slots = []
     }

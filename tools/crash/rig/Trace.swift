@@ -51,6 +51,25 @@ enum TraceEntry {
     }
 }
 
+extension TraceEntry {
+    /// A record in which every process that said `killed` died inside its last flush: what that one has
+    /// written is in memory, where the next process reads it, and not on the disk.
+    static func killedInsideFlush(_ entries: [TraceEntry]) -> [TraceEntry] {
+        var result: [TraceEntry] = []
+        for entry in entries {
+            if case .line("killed") = entry,
+                let last = result.lastIndex(where: {
+                    if case .write(_, _, _, true) = $0 { true } else { false }
+                }), case .write(let file, let offset, let bytes, _) = result[last]
+            {
+                result[last] = .write(file: file, offset: offset, bytes: bytes, isFlushed: false)
+            }
+            result.append(entry)
+        }
+        return result
+    }
+}
+
 private struct TraceReader {
     let bytes: [UInt8]
     var place = 0

@@ -1,4 +1,3 @@
-import Foundation
 import TallyCore
 import TallyRuntime
 import TallyStore
@@ -90,9 +89,10 @@ enum Workload: String, CaseIterable {
             // Answers are lost, and some messages too: pending on one side, settled on neither.
             try runner.exchange(losing: { $0 == ShardID(1) && runner.open > 6 })
         }
-        // No close: this is how a killed process leaves its ledger.
-        Lines.say("killed")
-        exit(0)
+        // This is how a process leaves its ledger that is killed while it waits for the disk.
+        runner.dieAtCommit()
+        try Self.deposit(runner)
+        throw UsageError(description: "the process has outlived its last commit")
     }
 
     func work(_ directory: String, rounds: Int) throws {
