@@ -168,7 +168,8 @@ public final class LMDBLog: LogStore {
             return StoreError(
                 .missingShard,
                 "data.mdb of shard \(name) in \(error.path) was removed or replaced while it was open;"
-                    + " the last commit was not released: bring the right file back and start again")
+                    + " the last commit was not released: bring the right file back and start again"
+            )
         case .noSuchFile:
             return StoreError(.missingShard, "shard \(name) has no data.mdb at \(error.path)")
         case .notFound:

@@ -11,16 +11,19 @@
  *     ERROR:N:once          the N-th call that can fail so does
  *     ERROR:N:ever          so do it and all that follow
  *
- * WHAT is kill or an ERROR: EIO ENOSPC EDQUOT EROFS EINTR EMFILE ENOMEM; `short` (half of
- * the bytes, no error); `after` (the effect, and EIO; those that follow fail without effect); `alloc`
- * (an allocation that liblmdb asks for returns nothing). What can fail how stands in `applies` below. Half of a write is half of its bytes, half
- * of a truncation or an allocation is half of the way; a flush, a rename, an unlink, a mkdir and an
- * open have no half that anybody could see.
+ * A call that fails is said on standard error, once: `fault: KIND PATH`.
+ *
+ * WHAT is kill or an ERROR: EIO ENOSPC EDQUOT EROFS EINTR EMFILE ENOMEM; `short` (half of the
+ * bytes, no error); `after` (the effect, and EIO; those that follow fail without effect); `alloc`
+ * (an allocation that liblmdb asks for returns nothing). What can fail how stands in `applies`
+ * below. Half of a write is half of its bytes, half of a truncation or an allocation is half of the
+ * way; a flush, a rename, an unlink, a mkdir and an open have no half that anybody could see.
  *
  * With TALLY_FAULT=server the process stops before main and serves: for each line
  * `PLAN DIRECTORY OUT ERR` on descriptor 198 it forks a child that goes on to main in that
- * directory, its outputs appended to those files, under that plan; it writes the child's id to descriptor 199
- * as 4 bytes and then, when that has ended, its wait status. So a run costs a fork, and no loading.
+ * directory, its outputs appended to those files, under that plan; it writes the child's id to
+ * descriptor 199 as 4 bytes and then, when that has ended, its wait status. So a run costs a fork,
+ * and no loading.
  *
  * Not counted: calls that libc makes by itself, such as the read inside readdir.
  */
@@ -121,6 +124,11 @@ static int counted(enum kind kind, const char *path)
         return 0;
     }
     isFirst = number == plan.at;
+    if (isFirst && plan.fault != faultKill) {
+        char line[4400];
+        int length = snprintf(line, sizeof line, "fault: %s %s\n", names[kind], path);
+        syscall(SYS_write, 2, line, (size_t)length);
+    }
     return isFirst || (plan.isEver && number > plan.at);
 }
 

@@ -12,7 +12,9 @@ import TallyStore
 ///     --rounds N        how long each run works; shorter ones make fewer calls of the same kinds
 ///     --at POINT        one point again, as a failure has named it
 struct FaultOptions {
-    static let names = ["--library", "--scratch", "--workers", "--only", "--part", "--rounds", "--at"]
+    static let names = [
+        "--library", "--scratch", "--workers", "--only", "--part", "--rounds", "--at",
+    ]
 
     let library: String
     let scratch: String
@@ -160,9 +162,21 @@ final class FaultBench {
         try recovery.run(plan, in: run, out: out, err: err)
     }
 
-    /// The last lines on standard error since the ledger was laid out.
-    var complaint: String {
-        Scratch.text(err).split(separator: "\n").suffix(3).joined(separator: " / ")
+    /// The last line on standard error since the ledger was laid out, and those before it.
+    var complaint: String { errors.suffix(3).joined(separator: " / ") }
+
+    /// What was said on standard error, but for what `fault.c` said.
+    var errors: [Substring] {
+        Scratch.text(err).split(separator: "\n").filter { !$0.hasPrefix("fault: ") }
+    }
+
+    /// The call that a fault has struck, as `fault.c` said it.
+    var struck: Call? {
+        for line in Scratch.text(err).split(separator: "\n") where line.hasPrefix("fault: ") {
+            let words = line.split(separator: " ", maxSplits: 2)
+            if words.count == 3 { return Call(kind: String(words[1]), path: String(words[2])) }
+        }
+        return nil
     }
 
     /// How many releases the runs since then have said.

@@ -119,7 +119,8 @@ private final class FaultTrials {
                 try bench.begin()
                 runs += 1
                 let name = "\(limit) \(value), \(workload.rawValue)"
-                if try attempt(name, bench, deadly: deadly, { try bench.work(under: limit, value) }) {
+                if try attempt(name, bench, deadly: deadly, { try bench.work(under: limit, value) })
+                {
                     struck += 1
                 }
             }

@@ -145,7 +145,7 @@ func spawn(
     }
     var variables = unsafe (inherited + environment).map { unsafe strdup($0) } + [nil]
     defer {
-        for unsafe word in unsafe words + variables { unsafe free(word) }
+        for unsafeword in unsafe words + variables { unsafe free(word) }
     }
     var process: pid_t = 0
     let number = unsafe posix_spawn(&process, program, &actions, nil, &words, &variables)

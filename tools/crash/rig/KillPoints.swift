@@ -99,7 +99,9 @@ enum KillPoints {
         _ first: Point, _ workload: Workload, _ bench: FaultBench, _ tally: FaultTally
     ) throws {
         try bench.begin()
-        guard try work(first, "\(workload.rawValue) --at \(first.name)", bench, tally) else { return }
+        guard try work(first, "\(workload.rawValue) --at \(first.name)", bench, tally) else {
+            return
+        }
         let standing = try bench.standing()
         for call in 1... {
             for part in parts {

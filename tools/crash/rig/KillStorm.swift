@@ -26,7 +26,8 @@ enum KillStorm {
             var ledger = 0
             while left.load(ordering: .relaxed) > 0 {
                 let workload: Workload = (worker + ledger) % 2 == 0 ? .live : .twoShards
-                try storm(workload, options, worker + ledger * options.workers, &random, left, tally)
+                let number = worker + ledger * options.workers
+                try storm(workload, options, number, &random, left, tally)
                 ledger += 1
             }
         }

@@ -118,7 +118,9 @@ enum Recovered {
             let opened = try ShardState<Venue>.opened(ledger, shard, again.log) { _ in }
             guard opened.messagingDigest == whole.messagingDigest,
                 opened.applicationDigest == whole.applicationDigest
-            else { throw Finding("the state of \(name) from a snapshot is not the fold of its log") }
+            else {
+                throw Finding("the state of \(name) from a snapshot is not the fold of its log")
+            }
             try again.log.close()
         }
         let report = try Verify.run(Venue.self, AuditLedger(ledger))
