@@ -144,9 +144,7 @@ func spawn(
         environment.contains { $0.hasPrefix(name + "=") } ? nil : "\(name)=\(value)"
     }
     var variables = unsafe (inherited + environment).map { unsafe strdup($0) } + [nil]
-    defer {
-        for unsafeword in unsafe words + variables { unsafe free(word) }
-    }
+    defer { unsafe (words + variables).forEach { unsafe free($0) } }
     var process: pid_t = 0
     let number = unsafe posix_spawn(&process, program, &actions, nil, &words, &variables)
     guard number == 0 else {
