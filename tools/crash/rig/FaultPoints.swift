@@ -122,8 +122,9 @@ enum FaultPoints {
             }
         case .exit(3):
             let said = bench.complaint
-            // "crash rig: work: CODE: TEXT" is the last line.
-            let words = (bench.errors.last ?? "").split(separator: " ", maxSplits: 4)
+            // "crash rig: work: CODE: TEXT"; a live ledger's log may stand behind it.
+            let last = bench.errors.last { $0.hasPrefix("crash rig: ") } ?? ""
+            let words = last.split(separator: " ", maxSplits: 4)
             let code = words.count > 3 ? String(words[3].dropLast()) : ""
             tally.count("ended with \(code)")
             if code == "untyped" || code.isEmpty {
