@@ -8,8 +8,8 @@ import TallyVenue
 ///
 /// Per shard: the structure check of the whole file has no complaint; the door opens; every released
 /// commit is there with its position and head; nothing is there that was not begun; offsets have no
-/// gap and each commit follows the one before it; a session can be appended, and a second opening
-/// finds exactly that.
+/// gap and each commit follows the one before it; a snapshot and the log behind it fold to the state that
+/// the whole log folds to; a session can be appended, and a second opening finds exactly that.
 enum Examination {
     /// `check DIR LINES...`: examines a ledger against the lines in these files.
     static func run(_ arguments: [String]) throws -> Int32 {
@@ -118,6 +118,16 @@ enum Examination {
         if state.position != writable.end {
             verdict.findings.add("the fold ends elsewhere than the log")
         }
+        if !Snapshot.offsets(in: ledger, of: shard).isEmpty {
+            var whole = ShardState<Venue>(
+                context: ledger.context(shard), manifest: ledger.manifest)
+            try whole.fold(writable.log)
+            if whole.messagingDigest != state.messagingDigest
+                || whole.applicationDigest != state.applicationDigest
+            {
+                verdict.findings.add("a snapshot and the log behind it fold to another state")
+            }
+        }
         let promise = promises.shards[ledger.shards.name(of: shard)] ?? Promises.Shard()
         if promise.isClosed, !writable.wasClean {
             verdict.findings.add(
@@ -168,7 +178,7 @@ enum Examination {
         if kept != promise.released.count {
             findings.add(
                 "released through \(promise.releasedThrough), \(promise.released.count) ends;"
-                    + " \(kept) of them are there, the log ends at \(next - 1)")
+                    + " \(kept) of them are there, the log ends at \(next - 1)", isLoss: true)
         }
     }
 }
@@ -177,10 +187,13 @@ enum Examination {
 struct FindingList {
     let name: String
     private(set) var lines: [String] = []
+    /// Whether what is wrong is only that something is missing, the rest being as it was written.
+    private(set) var isLossOnly = true
 
     init(_ name: String) { self.name = name }
 
-    mutating func add(_ text: String) {
+    mutating func add(_ text: String, isLoss: Bool = false) {
+        isLossOnly = isLossOnly && isLoss
         // A log that is wrong once is wrong at every commit.
         if lines.count < 4 { lines.append("\(name): \(text)") }
     }

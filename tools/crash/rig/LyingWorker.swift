@@ -5,7 +5,7 @@ import TallyStore
 /// ignored when the power went, and the pages that they covered are lost, all or some.
 ///
 /// Nothing on such a disk can be promised. What can be asked is who notices: the mark beside the log,
-/// the structure check, or a peer that has seen more.
+/// the checks of the log's structure and fold, or a peer that has seen more.
 struct LyingWorker {
     private var walk: RecordWalk
     private var tally = Tally()
@@ -87,7 +87,11 @@ struct LyingWorker {
     private mutating func judge(
         _ shard: String, _ log: [UInt8], _ mark: [UInt8], _ what: String
     ) throws {
-        let contents: [(path: String, bytes: [UInt8]?)] = [("data.mdb", log), ("mark", mark)]
+        let scope = try CrashScope(walk.model, RecordWalk.path(shard))
+        let rest = scope.contents(scope.all, variant: 3)
+        let contents =
+            rest.filter { $0.path != "data.mdb" && $0.path != "mark" }
+            + [("data.mdb", log), ("mark", mark)]
         let ledger = try walk.hold(contents, of: shard)
         try walk.disk.write(
             Array("a lying disk, \(what): \(shard) in \(walk.workload.rawValue)".utf8),
@@ -95,7 +99,7 @@ struct LyingWorker {
         guard let id = ledger.shards.id(of: shard) else { return }
         let verdict = Examination.judge(id, of: ledger, walk.promises)
         if let refusal = verdict.refusal as? StoreError {
-            let who = refusal.code == .behindMark ? "the mark" : "the structure check"
+            let who = refusal.code == .behindMark ? "the mark" : "the checks of the log"
             tally.add("\(what): seen by \(who)")
             return
         }
@@ -103,9 +107,9 @@ struct LyingWorker {
             tally.add("\(what): harmless")
             return
         }
-        if try isSeenByPeer(shard, contents, what) { return }
+        if verdict.findings.isLossOnly, try isSeenByPeer(shard, contents, what) { return }
         // Where the last mark is on the disk, nothing may be lost unseen.
-        let isAllowed = !what.hasSuffix("mark written")
+        let isAllowed = !what.hasSuffix("mark written") && verdict.findings.isLossOnly
         tally.add("\(what): \(isAllowed ? "not seen by anyone" : "UNSEEN")")
         if !isAllowed {
             for line in verdict.lines.prefix(2) { Lines.say("finding \(what): \(line)") }

@@ -20,7 +20,9 @@ enum Power {
 
     /// `lying --library DIR`: a disk ignores the flushes of some commits.
     static func lying(_ arguments: [String]) throws -> Int32 {
-        try attack("lying", [.single, .mark, .recovery, .twoShards], arguments) { $0.text }
+        try attack("lying", [.single, .snapshots, .mark, .recovery, .twoShards], arguments) {
+            $0.text
+        }
     }
 
     /// `together --library DIR [--samples N]`: all shards after one loss of power, run until they settle.
@@ -50,7 +52,7 @@ enum Power {
         }
         var options: [String] = []
         if machine == "power" {
-            options = ["--samples", arguments.text("--samples") ?? "256"]
+            options = ["--samples", arguments.text("--samples") ?? "512"]
             if let kept = arguments.text("--kept") { options += ["--kept", kept] }
         } else if machine == "together" {
             options = ["--samples", arguments.text("--samples") ?? "4"]

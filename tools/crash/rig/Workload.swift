@@ -44,13 +44,13 @@ enum Workload: String, CaseIterable {
 
     private var roundsDefault: Int {
         switch self {
-        case .single: 24
-        case .batch: 5
-        case .snapshots: 8
-        case .creation: 2
-        case .recovery: 4
-        case .mark: 24
-        case .twoShards: 8
+        case .single: 40
+        case .batch: 6
+        case .snapshots: 10
+        case .creation: 6
+        case .recovery: 8
+        case .mark: 30
+        case .twoShards: 14
         case .live: 6
         }
     }
