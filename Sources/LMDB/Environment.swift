@@ -142,6 +142,24 @@ public final class Environment: @unchecked Sendable {
         try check(unsafe mdb_env_sync(handle.pointer, 1), "mdb_env_sync")
     }
 
+    /// Makes sure that what was committed has a name: liblmdb goes on in a file that was removed.
+    ///
+    /// A path that leads nowhere any more is no fault: the whole directory may have been moved.
+    ///
+    /// - Throws: ``LMDBError/Code/replaced``.
+    public func checkInPlace() throws(LMDBError) {
+        guard let identity else { return }
+        var status = stat()
+        guard unsafe fstat(try fileDescriptor, &status) == 0 else {
+            throw LMDBError(errno, "fstat", path)
+        }
+        var isReplaced = status.st_nlink == 0
+        if unsafe stat(path + "/data.mdb", &status) == 0, FileIdentity(status) != identity {
+            isReplaced = true
+        }
+        if isReplaced { throw LMDBError(.replaced, "fstat", path) }
+    }
+
     /// Frees the slots of readers that died, and returns how many. C: `mdb_reader_check`.
     @discardableResult
     public func checkStaleReaders() throws(LMDBError) -> Int {

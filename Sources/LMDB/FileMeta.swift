@@ -47,9 +47,6 @@ struct FileMeta {
         guard fileSize >= UInt64(2 * pageSize), bytes.count >= pageSize + byteCount else {
             throw fault(.truncated, 1, pageSize, "the file ends before its second meta page")
         }
-        guard fileSize % UInt64(pageSize) == 0 else {
-            throw fault(.truncated, 0, 0, "\(fileSize) bytes are not a whole number of pages")
-        }
         let zero = try FileMeta(first, slot: 0, at: 0, pageSize)
         let one = try FileMeta(first, slot: 1, at: pageSize, pageSize)
         let newest = zero.transaction < one.transaction ? one : zero

@@ -43,6 +43,8 @@ public struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
         case badTable
         /// This process has this file open already.
         case alreadyOpen
+        /// `data.mdb` was removed, or another file was put in its place, while it was open.
+        case replaced
         /// Transactions are still alive, so the environment cannot be closed.
         case busy
         /// The environment is closed.
@@ -77,6 +79,7 @@ public struct LMDBError: Error, Equatable, Sendable, CustomStringConvertible {
     private var reason: String {
         switch code {
         case .alreadyOpen: return "this process has the file open already"
+        case .replaced: return "data.mdb was removed or replaced while it was open"
         case .busy: return "transactions are still alive"
         case .closed: return "the environment is closed"
         case .forked: return "the environment was opened before a fork"

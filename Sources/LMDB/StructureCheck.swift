@@ -12,7 +12,8 @@
 /// while it is read can end the process. The format is that of LMDB 0.9 on a 64-bit little-endian
 /// machine. A file is sound if and only if
 ///
-/// 1. it is a whole number of pages, and pages 0 and 1 are metas of the known version (`FileMeta`);
+/// 1. it holds every page that is not free, and pages 0 and 1 are metas of the known version
+///    (`FileMeta`); a part of a page behind those is what a write that was cut short has left;
 /// 2. the metas are those of two neighbouring transactions, or both of a fresh file;
 /// 3. every tree is a B+tree of its recorded depth over pages of their own (`TreeWalk`);
 /// 4. the free lists are sorted, in range, and share no page with a tree or with each other;

@@ -65,7 +65,9 @@ package struct UsageError: Error, CustomStringConvertible {
 
 /// Parses and runs a command tree; errors become one line on standard error and an exit code.
 package func run(_ root: any ParsableCommand.Type, arguments: [String]) async -> Never {
+    // A write that cannot be done is an error with a line of its own, and no silent death.
     signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
     CommandRoot.set(root)
     do {
         try checkVerb(arguments, root)

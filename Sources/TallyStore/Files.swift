@@ -19,8 +19,29 @@ package enum Files {
     static func failure(_ what: String, _ path: String) -> StoreError {
         let number = errno
         let code: StoreError.Code = number == ENOSPC || number == EDQUOT ? .full : .system
-        let next = code == .full ? "; free some space and try again" : ""
+        let next = advice(onError: number)
         return StoreError(code, "cannot \(what) \(path): \(text(ofError: number))\(next)")
+    }
+
+    /// What to do about an error of the system's, as the end of a line; empty where its name says it.
+    static func advice(onError number: Int32) -> String {
+        switch number {
+        case ENOSPC, EDQUOT: "; free some space and try again"
+        case EFBIG: "; allow larger files (ulimit -f) and try again"
+        case EMFILE, ENFILE: "; allow more open files (ulimit -n) and try again"
+        case ENOMEM: "; allow more memory and address space (ulimit -v) and try again"
+        case EACCES, EPERM: "; do it as the user whose ledger it is"
+        case EROFS: "; the file system cannot be written: find out why before you mount it anew"
+        case EIO: "; the disk failed: look at the system's log before you try again"
+        default: ""
+        }
+    }
+
+    /// Whether something is at a path; what the system will not tell is not taken for missing.
+    package static func isThere(_ path: String) throws(StoreError) -> Bool {
+        if exists(path) { return true }
+        guard errno == ENOENT || errno == ENOTDIR else { throw failure("look at", path) }
+        return false
     }
 
     package static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
@@ -28,6 +49,14 @@ package enum Files {
     package static func isDirectory(_ path: String) -> Bool {
         var status = stat()
         return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
+    /// Bytes of a file; `nil` when there is none.
+    static func length(of path: String) throws(StoreError) -> Int? {
+        var status = stat()
+        if unsafe stat(path, &status) == 0 { return Int(status.st_size) }
+        guard errno == ENOENT || errno == ENOTDIR else { throw failure("look at", path) }
+        return nil
     }
 
     package static func size(_ path: String) -> Int? {
@@ -61,8 +90,11 @@ package enum Files {
     }
 
     /// The names in a directory, sorted; empty when it cannot be read.
-    package static func list(_ path: String) -> [String] {
-        guard let directory = unsafe opendir(path) else { return [] }
+    package static func list(_ path: String) -> [String] { (try? names(in: path)) ?? [] }
+
+    /// The names in a directory, sorted.
+    package static func names(in path: String) throws(StoreError) -> [String] {
+        guard let directory = unsafe opendir(path) else { throw failure("list", path) }
         defer { unsafe closedir(directory) }
         var names: [String] = []
         while let entry = unsafe readdir(directory) {

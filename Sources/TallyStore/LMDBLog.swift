@@ -1,6 +1,14 @@
 internal import LMDB
 public import TallyCore
 
+#if canImport(Glibc)
+    internal import Glibc
+#elseif canImport(Musl)
+    internal import Musl
+#else
+    internal import Darwin
+#endif
+
 /// How durable a released commit is.
 public enum Durability: String, Sendable {
     /// It survives power loss.
@@ -140,11 +148,28 @@ public final class LMDBLog: LogStore {
             return StoreError(
                 .full,
                 "the map of shard \(name) is full; nothing was lost; open it with a larger map")
-        case .diskFull, .inputOutput:
+        case .diskFull:
+            return StoreError(
+                .full,
+                "writing shard \(name) failed (\(error)); free some space and start again; nothing that"
+                    + " was released is lost")
+        case .inputOutput where error.operation == "mdb_txn_commit":
+            // A full disk cuts a write short, and that is what liblmdb calls it.
             return StoreError(
                 .full,
                 "writing shard \(name) failed (\(error)); if the disk is full, free some space and"
                     + " start again; nothing that was released is lost")
+        case .inputOutput:
+            return StoreError(
+                .system,
+                "shard \(name): \(error)\(Files.advice(onError: EIO)); nothing that was released was"
+                    + " taken back by it")
+        case .replaced:
+            return StoreError(
+                .missingShard,
+                "data.mdb of shard \(name) in \(error.path) was removed or replaced while it was open;"
+                    + " the last commit was not released: bring the right file back and start again"
+            )
         case .noSuchFile:
             return StoreError(.missingShard, "shard \(name) has no data.mdb at \(error.path)")
         case .notFound:
@@ -155,10 +180,13 @@ public final class LMDBLog: LogStore {
                 .damaged, "the file of shard \(name) is damaged: \(error); run: tally verify DIR",
                 cause: error)
         case .accessDenied, .other:
+            let advice = Files.advice(onError: error.returnCode)
             return StoreError(
-                .system,
-                "shard \(name): \(error); data.mdb and lock.mdb there have to be files that this"
-                    + " user may open")
+                error.returnCode == EDQUOT ? .full : .system,
+                "shard \(name): \(error)"
+                    + (error.returnCode == EACCES || error.returnCode == EPERM || advice.isEmpty
+                        ? "; data.mdb and lock.mdb there have to be files that this user may open"
+                        : advice))
         default:
             return StoreError(.system, "shard \(name): \(error)")
         }
@@ -315,13 +343,21 @@ public final class LMDBLog: LogStore {
                 unsafe bytes.withUnsafeBytes { unsafe target.copyMemory(from: $0) }
             }
             try transaction.commit()
+            try environment.checkInPlace()
         } catch {
             position = nil
-            if error.code == .mapFull { throw Self.translated(error, name) }
+            if error.code == .mapFull || error.code == .replaced {
+                throw Self.translated(error, name)
+            }
+            // A full disk included: the meta page may have been written all the same.
+            let isFull = error.returnCode == EIO || error.returnCode == ENOSPC
             throw StoreError(
-                error.code == .diskFull || error.code == .inputOutput ? .full : .unknownOutcome,
+                .unknownOutcome,
                 "a commit to shard \(name) failed (\(error)); whether it is in the log is known only"
-                    + " once the shard is opened again")
+                    + " once the shard is opened again"
+                    + (isFull
+                        ? "; if the disk is full, free some space first"
+                        : Files.advice(onError: error.returnCode)))
         }
         position = end
         return end

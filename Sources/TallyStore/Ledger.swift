@@ -19,13 +19,13 @@ public struct Ledger: Sendable {
     /// Reads the manifest of a ledger; opens no log.
     public init(_ directory: String) throws(StoreError) {
         let path = directory + "/" + Manifest.fileName
-        guard Files.exists(directory) else {
+        guard try Files.isThere(directory) else {
             throw StoreError(
                 .notALedger,
                 "there is no \(directory); to make a ledger there: tally init \(directory)"
                     + " --shards a,b")
         }
-        guard Files.exists(path) else {
+        guard try Files.isThere(path) else {
             throw StoreError(
                 .notALedger, "\(directory) is not a ledger: it has no \(Manifest.fileName)")
         }
@@ -56,7 +56,7 @@ public struct Ledger: Sendable {
     public static func open<P: Program>(
         _ directory: String, for program: P.Type, shards names: [String]
     ) throws -> Ledger {
-        guard Files.exists(directory), !Files.list(directory).isEmpty else {
+        guard try !isFree(directory) else {
             guard let shards = ShardDirectory(names) else {
                 throw StoreError(
                     .malformed,
@@ -82,6 +82,12 @@ public struct Ledger: Sendable {
                     + ledger.shards.names.joined(separator: ", "))
         }
         return ledger
+    }
+
+    /// Whether a ledger can be made in a place: there is nothing, or an empty directory.
+    private static func isFree(_ directory: String) throws(StoreError) -> Bool {
+        guard try Files.isThere(directory) else { return true }
+        return Files.isDirectory(directory) ? try Files.names(in: directory).isEmpty : false
     }
 
     /// Its shards and their names.
@@ -115,14 +121,12 @@ public struct Ledger: Sendable {
         _ directory: String, _ manifest: Manifest,
         filling fill: (Ledger) throws -> Void = { _ in }
     ) throws -> Ledger {
-        if Files.exists(directory),
-            !(Files.isDirectory(directory) && Files.list(directory).isEmpty)
-        {
+        guard try isFree(directory) else {
             throw StoreError(
                 .exists, "\(directory) exists already; choose another place or remove it first")
         }
         let parent = Files.parent(of: directory)
-        guard Files.isDirectory(parent) else {
+        guard try Files.isThere(parent), Files.isDirectory(parent) else {
             throw StoreError(.unknown, "there is no directory \(parent) to make the ledger in")
         }
         let temporary = parent + "/.tally-new-\(Files.random16())"
@@ -158,7 +162,7 @@ public struct Ledger: Sendable {
     private func check(_ shard: ShardID, _ depth: StructureCheck.Depth) throws(StoreError) {
         let name = shards.name(of: shard)
         let path = dataPath(of: shard)
-        guard let size = Files.size(path) else {
+        guard let size = try Files.length(of: path) else {
             throw StoreError(
                 .missingShard,
                 "shard \(name) is missing: there is no \(path); bring it back from a copy")
@@ -171,9 +175,20 @@ public struct Ledger: Sendable {
         do throws(StructureError) {
             _ = try StructureCheck.check(file: path, depth: depth)
         } catch {
-            throw StoreError(
-                .damaged, "the file of shard \(name) is damaged: \(path), \(error)")
+            throw failure(error, shard)
         }
+    }
+
+    /// What a structure check said of a shard's file; a file that cannot be read may be sound.
+    func failure(_ error: StructureError, _ shard: ShardID) -> StoreError {
+        let (name, path) = (shards.name(of: shard), dataPath(of: shard))
+        guard error.code != .unreadable else {
+            return StoreError(
+                .system,
+                "the file of shard \(name) cannot be read: \(path), \(error); that says nothing about"
+                    + " what is in it: see to it that it can be read, and try again")
+        }
+        return StoreError(.damaged, "the file of shard \(name) is damaged: \(path), \(error)")
     }
 
     /// The structure check of a shard's whole file.
@@ -184,10 +199,7 @@ public struct Ledger: Sendable {
         do throws(StructureError) {
             return try StructureCheck.check(file: dataPath(of: shard), depth: .full).reachablePages
         } catch {
-            throw StoreError(
-                .damaged,
-                "the file of shard \(shards.name(of: shard)) is damaged: \(dataPath(of: shard)), "
-                    + "\(error)")
+            throw failure(error, shard)
         }
     }
 
@@ -257,7 +269,7 @@ public struct Ledger: Sendable {
             directory: path(of: shard), name: name, ledger: manifest.id, shard: shard,
             access: .write(durability), mapSize: mapSize)
         let end = try log.end()
-        let mark = Mark.read(markPath(of: shard))
+        let mark = try Mark.found(at: markPath(of: shard))
         let conflict = try Self.compare(mark, end, log, name)
         if let conflict, !acceptsBehindMark { throw conflict }
         var warnings: [String] = []

@@ -169,10 +169,7 @@ extension Ledger {
             let pages = report.lastPage + 1
             return (pages - min(pages, report.freePages)) * UInt64(report.pageSize)
         } catch {
-            throw StoreError(
-                .damaged,
-                "the file of shard \(shards.name(of: shard)) is damaged: \(dataPath(of: shard)), "
-                    + "\(error)")
+            throw failure(error, shard)
         }
     }
 }

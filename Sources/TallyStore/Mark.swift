@@ -79,8 +79,13 @@ public struct Mark: Equatable, Sendable {
     /// Reads the mark of a shard.
     ///
     /// - Returns: `nil` when there is none, or no slot of it is valid.
-    public static func read(_ path: String) -> Mark? {
-        guard let bytes = try? Files.read(path, max: 1 << 16) else { return nil }
+    public static func read(_ path: String) -> Mark? { (try? found(at: path)) ?? nil }
+
+    /// Reads the mark of a shard for its writer: one that is there and cannot be read is not taken for
+    /// missing, for a log that was cut back would then be served.
+    static func found(at path: String) throws(StoreError) -> Mark? {
+        guard try Files.isThere(path) else { return nil }
+        let bytes = try Files.read(path, max: 1 << 16)
         var best: Mark?
         for start in [0, slotStride] where bytes.count >= start + slotLength {
             guard let mark = Mark(slot: bytes[start..<start + slotLength]) else { continue }
@@ -110,8 +115,8 @@ public final class MarkFile: MarkStore {
     /// file says nothing of its name.
     public init(_ path: String) throws(StoreError) {
         self.path = path
-        counter = Mark.read(path)?.counter ?? 0
-        let isNew = !Files.exists(path)
+        counter = try Mark.found(at: path)?.counter ?? 0
+        let isNew = try !Files.isThere(path)
         descriptor = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw Files.failure("open", path) }
         if isNew { try Files.syncDirectory(Files.parent(of: path)) }

@@ -70,9 +70,10 @@ public final class WriterLock {
         }
         defer { close(opened) }
         var request = wholeFile(F_WRLCK)
-        guard unsafe fcntl(opened, testCommand, &request) == 0,
-            request.l_type != Int16(F_UNLCK)
-        else { return nil }
+        guard unsafe fcntl(opened, testCommand, &request) == 0 else {
+            return "a process that cannot be told: who holds \(path) cannot be asked"
+        }
+        guard request.l_type != Int16(F_UNLCK) else { return nil }
         let text = (try? Files.read(path, max: 4096)).map { String(decoding: $0, as: UTF8.self) }
         return text.map { $0.filter { !$0.isNewline } } ?? "another process"
     }

@@ -93,7 +93,7 @@ struct BadInputTests {
         Mistake("import good new", 3, "cannot read good", "Is a directory"),
         Mistake(
             ["init", String(repeating: "n", count: 256), "--shards", "a"], 3,
-            ["cannot rename", "File name too long"]),
+            ["cannot look at", "File name too long"]),
         Mistake("init new --shards a,a", 2, "a,a", "none twice"),
         Mistake("init new --shards A", 2, "shard names A ", "a-z, 0-9 and -"),
         Mistake("init new --shards a,,b", 2, "a,,b", "1 to 64"),

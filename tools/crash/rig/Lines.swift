@@ -19,6 +19,7 @@ import TallyStore
 ///     opened SHARD OFFSET HEAD clean|unclean   its log's end, as the door found it
 ///     unannounced                       commits will be appended that no line announces
 ///     appending SHARD FIRST LAST HEAD   a commit is about to be appended
+///     refused SHARD LAST HEAD           that commit was refused: it must never be there
 ///     released SHARD OFFSET HEAD        durable: everything through OFFSET has to be there for ever
 ///     closed SHARD OFFSET HEAD          closed in good order
 ///     snapshot SHARD OFFSET             a snapshot was written; disposable, so it promises nothing
@@ -64,17 +65,21 @@ final class AnnouncingLog: LogStore {
     func append(
         _ commit: borrowing CommitBuilder, expecting head: Digest
     ) throws -> LogPosition {
-        if !isQuiet {
-            Lines.say(
-                "appending \(name) \(commit.firstOffset.rawValue) \(commit.lastOffset.rawValue) "
-                    + "\(Hashing.digest(commit.bytes))")
+        let end = "\(commit.lastOffset.rawValue) \(Hashing.digest(commit.bytes))"
+        if !isQuiet { Lines.say("appending \(name) \(commit.firstOffset.rawValue) \(end)") }
+        let position: LogPosition
+        do {
+            position = try log.append(commit, expecting: head)
+        } catch let error as StoreError where error.code == .full || error.code == .moved {
+            // By the promise of these two codes nothing was written.
+            if !isQuiet { Lines.say("refused \(name) \(end)") }
+            throw error
         }
-        let end = try log.append(commit, expecting: head)
         if diesAtCommit {
             Lines.say("killed")
             exit(0)
         }
-        return end
+        return position
     }
 
     func flush() throws { log.flush() }

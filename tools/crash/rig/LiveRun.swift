@@ -41,7 +41,7 @@ enum LiveRun {
                 if workload.position % 3 == 0, !isDeferred(command),
                     let message = performed.messages.first
                 {
-                    _ = try await live.outcome(of: message)
+                    try await see(message, settled: live)
                     for shard in ledger.shards.all { try await release(live, shard) }
                 }
             } catch let refusal as Refusal where refusal.code == .program {
@@ -50,6 +50,23 @@ enum LiveRun {
         }
         await live.close()
         for shard in ledger.shards.names { Lines.say("closed \(shard)") }
+    }
+
+    /// Waits for an outcome, and fails when a shard does: nobody would settle the message then.
+    private static func see(
+        _ message: MessageName, settled live: LiveLedger<Venue>
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { _ = try await live.outcome(of: message) }
+            group.addTask {
+                while true {
+                    try await Task.sleep(nanoseconds: 20_000_000)
+                    for shard in live.ledger.shards.all { try await live.read(shard) { _ in } }
+                }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
     }
 
     /// Whether the answer waits until somebody asks for it.

@@ -1,4 +1,6 @@
 import Foundation
+import TallyCore
+import TallyStore
 
 /// The crash rig: production code over real files, and the machines that attack them.
 ///
@@ -13,6 +15,13 @@ enum Main {
         ("prepare", Workload.prepare),
         ("work", Workload.work),
         ("check", Examination.run),
+        ("recovered", Recovered.run),
+        ("kill", KillPoints.run),
+        ("kill-storm", KillStorm.run),
+        ("faults", FaultPoints.run),
+        ("fault-limits", FaultLimits.run),
+        ("limited", FaultLimits.limited),
+        ("bereft", FaultLimits.bereft),
         ("power", Power.run),
         ("power-worker", PowerWorker.run),
         ("tears", Power.tears),
@@ -36,10 +45,18 @@ enum Main {
         do {
             exit(try verb(Array(arguments.dropFirst())))
         } catch {
-            Lines.complain("\(name): \(error)")
+            Lines.complain("\(name): \(code(of: error)): \(error)")
             exit(3)
         }
     }
+}
+
+/// The code of an error of ours; a machine takes no other error for an answer.
+private func code(of error: any Error) -> String {
+    if let error = error as? StoreError { return error.code.rawValue }
+    if error is Stopped { return "stopped" }
+    if let refusal = error as? Refusal { return "refusal-\(refusal.code)" }
+    return "untyped"
 }
 
 /// What a person typed that makes no sense.

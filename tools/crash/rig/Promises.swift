@@ -7,6 +7,8 @@ struct Promises: Sendable {
         /// Ends of commits that were released: each has to be there.
         var released: [UInt64: Digest] = [:]
         var releasedThrough: UInt64 = 0
+        /// The last end that was handed out, and not just found at an opening: the mark is not behind.
+        var markedThrough: UInt64 = 0
         /// Closed in good order, and not opened since.
         var isClosed = false
         /// Ends of commits that were begun: nothing else may be there.
@@ -34,6 +36,7 @@ struct Promises: Sendable {
             var shard = shards[String(words[1])] ?? Shard()
             shard.released[offset] = head
             shard.releasedThrough = max(shard.releasedThrough, offset)
+            if words[0] == "released" { shard.markedThrough = max(shard.markedThrough, offset) }
             shard.isClosed = words[0] == "closed"
             shards[String(words[1])] = shard
         case "appending":
@@ -41,6 +44,11 @@ struct Promises: Sendable {
                 let head = Digest(hexadecimal: words[4])
             else { return }
             shards[String(words[1]), default: Shard()].begun[last, default: []].insert(head)
+        case "refused":
+            guard words.count == 4, let last = UInt64(words[2]),
+                let head = Digest(hexadecimal: words[3])
+            else { return }
+            shards[String(words[1]), default: Shard()].begun[last]?.remove(head)
         default: return
         }
     }

@@ -129,7 +129,7 @@ final class Runner {
             }
         }
         try flush()
-        if let stop { throw UsageError(description: stop) }
+        if let stop { throw Stopped(description: stop) }
     }
 
     /// Why a shard serves no more; `nil` while all do.
@@ -202,4 +202,9 @@ final class Runner {
         }
         slots = []
     }
+}
+
+/// A shard serves no more, and says why.
+struct Stopped: Error, CustomStringConvertible {
+    var description: String
 }

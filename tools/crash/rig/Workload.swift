@@ -73,7 +73,7 @@ enum Workload: String, CaseIterable {
         return 0
     }
 
-    private func ledger(_ directory: String) throws -> Ledger {
+    func ledger(_ directory: String) throws -> Ledger {
         if !Files.exists(directory) { Lines.say("making") }
         let ledger = try Ledger.open(directory, for: Venue.self, shards: shards)
         Lines.say("made \(ledger.manifest.id)")
