@@ -22,6 +22,10 @@ extension ScenarioRun {
                 .filter { !$0.value.isEmpty }
                 .map { "\(world.name(node.shard)) \($0.name): \($0.value)" }
             none = "\(world.name(node.shard)) is empty"
+        case "commits":
+            let node = try shard(&words, world)
+            answer = [commits(node, world)]
+            none = ""
         case "counters":
             let (node, engine) = try running(&words, world)
             answer = Self.counters(engine.machine.counters)
@@ -41,6 +45,15 @@ extension ScenarioRun {
 
     private func places(_ evidence: [Evidence], _ world: World<ScenarioProgram>) -> String {
         evidence.map { world.directory.address($0.shard, $0.offset) }.joined(separator: " ")
+    }
+
+    /// Which events of a log are one commit.
+    private func commits(_ node: Node, _ world: World<ScenarioProgram>) -> String {
+        let ranges = node.disk.commits.map { commit -> String in
+            let (first, last) = (commit.first.rawValue, commit.end.offset.rawValue)
+            return first == last ? "\(first)" : "\(first)-\(last)"
+        }
+        return "\(world.name(node.shard)) commits: \(ranges.joined(separator: ", "))"
     }
 
     private func orphans(_ world: World<ScenarioProgram>) throws -> [String] {

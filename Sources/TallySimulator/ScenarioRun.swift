@@ -25,7 +25,8 @@ internal import TallyStore
 ///     room SHARD all|no-commands|no-messages | snapshot SHARD
 ///     clock SHARD +D|-D|true | admit SHARD | wait D | settle
 ///     force MESSAGE | recover
-///     orphans | findings | pending | state SHARD | counters SHARD | stop SHARD | verify
+///     orphans | findings | pending | verify
+///     state SHARD | commits SHARD | counters SHARD | stop SHARD
 final class ScenarioRun {
     typealias Node = World<ScenarioProgram>.Node
 
