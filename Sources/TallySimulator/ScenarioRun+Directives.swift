@@ -196,14 +196,11 @@ extension ScenarioRun {
             try words.end()
             try arrive(copy, world)
         case "forge":
-            let name = try words.need("the name of a copy") { copies[$0] == nil ? nil : $0 }
-            let text = try words.quotation()
+            var (name, envelope) = try words.need("the name of a copy") { name in
+                copies[name].map { (name, $0.envelope) }
+            }
+            envelope.content = try forged(envelope, &words)
             try words.end()
-            guard var envelope = copies[name]?.envelope,
-                case .deliver(var items) = envelope.content, items.count == 1
-            else { throw ScenarioMisuse("forge: a copy of one message is expected") }
-            items[0].payload = Array(text.utf8)[...]
-            envelope.content = .deliver(items)
             copies[name] = Waiting(envelope: envelope, bytes: envelope.encoded())
         case "copy":
             let name = try words.need("a name") { $0 }
@@ -221,6 +218,31 @@ extension ScenarioRun {
             }
             for index in found.reversed() { network.remove(at: index) }
             for waiting in taken where words.verb == "deliver" { try arrive(waiting, world) }
+        }
+    }
+
+    /// A message with other bytes or another settled-through; an answer to other bytes.
+    private func forged(
+        _ envelope: Envelope, _ words: inout ScenarioWords
+    ) throws -> Envelope.Content {
+        switch envelope.content {
+        case .deliver(var items) where items.count == 1:
+            if words.take("settled") {
+                items[0].settledThrough = SequenceNumber(
+                    try words.need("a sequence") { UInt64($0) })
+            } else {
+                items[0].payload = Array(try words.quotation().utf8)[...]
+            }
+            return .deliver(items)
+        case .answer(var items) where items.count == 1:
+            let name = MessageName(
+                from: envelope.header.receiver, to: envelope.header.sender, items[0].sequence)
+            items[0].digest = Hashing.digest(
+                MessageContent(
+                    name: name, deadline: .none, correlation: .none,
+                    payload: Array(try words.quotation().utf8)[...]))
+            return .answer(items)
+        default: throw ScenarioMisuse("forge: a copy of one message or one answer is expected")
         }
     }
 

@@ -15,7 +15,8 @@ internal import TallyStore
 ///     deliver|drop|repeat [TO] [from SHARD] [KIND] [N]    what waits; KIND is deliver, answer,
 ///                                     confirm?, confirmed, conflict or refused; N: the Nth of them
 ///     copy NAME [TO] [from SHARD] [KIND] [N] | old NAME   keeps a copy, and delivers it
-///     forge NAME "text"                                   a copied message gets other bytes
+///     forge NAME "text"|settled N         a copied message gets other bytes, or says that all through
+///                                         N is settled; a copied answer answers other bytes
 ///     network                                             what waits
 ///     confirm                                             delivers confirm? and confirmed alone
 ///     hold SHARD | flush SHARD                            nothing becomes durable until then

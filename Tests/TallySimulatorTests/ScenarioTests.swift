@@ -112,6 +112,10 @@ struct ScenarioTests {
         (story + "answer trades-0\n", 2, "does not owe"),
         (story + "flush trades-0\n", 2, "is not held"),
         (story + "old news\n", 2, "the name of a copy"),
+        (
+            story + "crash trades-0\nrestart trades-0\ncopy one collateral-0\nforge one \"x\"\n", 5,
+            "one message"
+        ),
         (story + "force trades-0/collateral-0/1\n", 2, "not pending"),
         (story + "wait long\n", 2, "a duration"),
         (story + "settle\nshards a b\n", 3, "before all other directives"),
