@@ -24,12 +24,6 @@ public enum Scenario {
         public var description: String { "\(name):\(line): \(text)" }
     }
 
-    /// One directive and where it stands.
-    struct Directive {
-        var line: Int
-        var text: String
-    }
-
     /// Runs a scenario.
     ///
     /// - Parameters:
@@ -48,16 +42,20 @@ public enum Scenario {
         var output: [String] = []
         var isTranscript = false
         var isBlock = false
+        var blocks = 0
         var last = 1
         func finish() throws(Failure) {
             guard isBlock else { return }
             let said = try attempt(name, last) { try run.finishBlock() }
-            if !output.isEmpty { output += ["---"] + said + [""] }
+            output += ["---"] + said + [""]
+            blocks += 1
             isBlock = false
             isTranscript = false
         }
         for (index, line) in lines.enumerated() {
             if line.isEmpty {
+                // Comments alone are no block; the empty line behind them stays.
+                if !isBlock, output.last?.isEmpty == false { output.append("") }
                 try finish()
             } else if line == "---" {
                 guard isBlock, !isTranscript else {
@@ -76,6 +74,9 @@ public enum Scenario {
             }
         }
         try finish()
+        guard blocks > 0 else {
+            throw Failure(name: name, line: 1, text: "nothing happens: directives are missing")
+        }
         try attempt(name, last) { try run.end() }
         return output.joined(separator: "\n")
     }

@@ -248,6 +248,9 @@ final class ScenarioRun {
 
     /// Delivers everything, in order, and lets time pass, until all is settled or nothing more happens.
     func settle(_ world: World<ScenarioProgram>) throws {
+        if let shard = held.min() {
+            throw ScenarioMisuse("settle: \(world.name(shard)) is held; flush it first")
+        }
         let end = world.now + Self.settleMax
         for _ in 0..<100_000 {
             try rest(world)

@@ -61,6 +61,14 @@ struct ScenarioTests {
 
             """
 
+    @Test("comments between blocks stay where they are")
+    func comments() throws {
+        let commented =
+            Self.story + "\n" + Self.good.dropFirst(Self.story.count)
+            + "\n# The answer is lost.\ndrop trades-0\n---\n"
+        try Scenario.check(commented, name: "commented")
+    }
+
     @Test("a good one passes; with any line of its transcript changed, missing or doubled it fails")
     func transcripts() throws {
         try Scenario.check(Self.good, name: "good")
@@ -93,6 +101,10 @@ struct ScenarioTests {
     static let misuses: [(text: String, line: Int, says: String)] = [
         ("", 1, "begins with its story"),
         ("send trades-0 collateral-0 \"x\"\n", 1, "begins with its story"),
+        (story, 1, "nothing happens"),
+        (story + "\n# And nothing more.\n", 1, "nothing happens"),
+        (story + "hold trades-0\nhold trades-0\n", 3, "is held already"),
+        (story + "hold trades-0\nsettle\n", 3, "flush it first"),
         (story + "sned trades-0 collateral-0 \"x\"\n", 2, "no directive 'sned'"),
         (story + "send trades-9 collateral-0 \"x\"\n", 2, "a shard of this scenario"),
         (story + "send trades-0 collateral-0 x\n", 2, "a \"text\" is expected"),
