@@ -33,7 +33,7 @@ extension World {
         guard fact.peer.rawValue != 0 else { return "\(place) \(fact.kind.name)" }
         let isOwn =
             fact.kind == .sent || fact.kind == .acknowledged || fact.kind == .timedOut
-            || fact.kind == .reemitted
+            || fact.kind == .reemitted || (fact.kind == .conflicted && fact.reason != .delivery)
         let message =
             isOwn
             ? MessageName(from: node.shard, to: fact.peer, fact.sequence)

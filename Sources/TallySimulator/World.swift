@@ -63,6 +63,9 @@ final class World<P: Program> {
     private(set) var restarts = 0
     var hasForced = false
     var buggifyFired: UInt32 = 0
+    /// What the next power loss leaves, where a driver says so: commits behind the last flush, and
+    /// whether the mark as it was written last.
+    var powerKeeps: (commits: Int, mark: Bool)?
 
     /// The wall clock at the beginning: 2023-11-14T22:13:20Z.
     static var epoch: UInt64 { 1_700_000_000_000_000_000 }
@@ -185,11 +188,12 @@ final class World<P: Program> {
     func losePower(_ node: Node) {
         stop(node)
         let before = node.disk.commits.count
-        let promised = node.disk.losePower(
-            keeping: Int(random.next() % 3), keepsMark: random.next() % 2 == 0)
+        let keeps = powerKeeps ?? (Int(random.next() % 3), random.next() % 2 == 0)
+        let promised = node.disk.losePower(keeping: keeps.commits, keepsMark: keeps.mark)
+        let lost = before - node.disk.commits.count
         note(
-            "\(name(node.shard)) loses power, and \(before - node.disk.commits.count) commits,"
-                + " \(promised) of them promised")
+            "\(name(node.shard)) loses power; its log ends at @\(node.disk.end().offset.rawValue)"
+                + (lost > 0 ? ", \(lost) commits are lost, \(promised) of them promised" : ""))
         if promised > 0 { node.hasForked = true }
         node.facts.truncate(to: node.disk.end().offset, areGhosts: promised > 0)
         node.snapshot = promised > 0 ? nil : node.snapshot
