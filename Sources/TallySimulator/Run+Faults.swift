@@ -116,7 +116,10 @@ extension Run {
             let faults: [DiskFault] =
                 switch fault {
                 case .tornWrite:
-                    [.powerBeforeAppend, .powerAfterAppend, .powerAfterFlush, .powerInMark]
+                    [
+                        .powerBeforeAppend, .powerAfterAppend, .powerBeforeFlush, .powerAfterFlush,
+                        .powerInMark,
+                    ]
                 case .appendError: [.appendError]
                 case .errorAfterEffect: [.appendErrorAfterEffect, .flushErrorAfterEffect]
                 default: [.flushError]

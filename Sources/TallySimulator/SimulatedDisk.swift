@@ -16,8 +16,9 @@ enum DiskFault: Equatable {
     case flushError
     /// A flush reports an error although it did its work.
     case flushErrorAfterEffect
-    /// The power fails before the append, behind it, behind the flush, in the writing of the mark.
-    case powerBeforeAppend, powerAfterAppend, powerAfterFlush, powerInMark
+    /// The power fails before the append, behind it, before the flush, behind it, in the writing of the
+    /// mark.
+    case powerBeforeAppend, powerAfterAppend, powerBeforeFlush, powerAfterFlush, powerInMark
 }
 
 /// One shard's log as LMDB keeps it on a disk: an append is in the page cache, a flush makes it durable,
@@ -117,6 +118,7 @@ final class SimulatedDisk: LogStore, MarkStore {
     }
 
     func flush() throws {
+        if takes(.powerBeforeFlush) { throw PowerLoss() }
         if takes(.flushError) {
             throw StoreError(.unknownOutcome, "a flush of \(name) failed; open it again")
         }

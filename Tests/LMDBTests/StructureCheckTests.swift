@@ -199,6 +199,55 @@ struct StructureCheckTests {
         bytes = sound
         bytes[newest + 144] += 2
         #expect(code(bytes) == .transactions)
+        // The older meta is that of the transaction before the newest, and of no other.
+        bytes = sound
+        bytes[4096 - newest + 144] -= 2
+        #expect(code(bytes) == .transactions)
+        bytes = sound
+        bytes[newest + 24 + 4] = 1
+        #expect(code(bytes) == .meta)
+        // One page more than the file has, and it is not free.
+        bytes = sound
+        bytes[newest + 136] += 1
+        #expect(code(bytes) == .truncated)
+    }
+
+    @Test("a free list that is too long, out of order, or names a page in use is found")
+    func freeLists() throws {
+        let sound = readFile(try makeSample(records: 2000).dataFile)
+        func word(_ at: Int, _ bytes: [UInt8]) -> UInt64 {
+            bytes[at..<at + 8].reversed().reduce(0) { $0 << 8 | UInt64($1) }
+        }
+        func put(_ value: UInt64, at: Int, _ bytes: inout [UInt8]) {
+            for byte in 0..<8 { bytes[at + byte] = UInt8(truncatingIfNeeded: value >> (8 * byte)) }
+        }
+        let newest = sound[144] > sound[4096 + 144] ? 0 : 4096
+        let root = word(newest + 80, sound)
+        // The tree is one leaf here: its first list stands behind the node's header and key.
+        let list = node(0, of: Int(root) * 4096, sound) + 16
+        let count = Int(word(list, sound))
+        try #require(sound[Int(root) * 4096 + 10] == 2 && count >= 2 && count < 500)
+        var bytes = sound
+        put(UInt64(count + 2), at: list, &bytes)
+        #expect(code(bytes) == .freeList)
+        bytes = sound
+        put(word(list + 16, sound), at: list + 8, &bytes)
+        put(word(list + 8, sound), at: list + 16, &bytes)
+        #expect(code(bytes) == .freeList)
+        // The page that the list stands in, at its place in the order.
+        bytes = sound
+        let after = (1...count).first { word(list + 8 * $0, sound) < root } ?? count
+        put(root, at: list + 8 * after, &bytes)
+        #expect(code(bytes) == .shared)
+    }
+
+    @Test("a key that belongs to the next page is found")
+    func nextPagesKey() throws {
+        let found = try codes(pagesWithFlags: 2) { bytes, page in
+            let last = (Int(bytes[page + 12]) + Int(bytes[page + 13]) << 8 - 16) / 2 - 1
+            bytes[node(last, of: page, bytes) + 8] = 0xFF
+        }
+        #expect(found.contains(.order))
     }
 
     @Test(

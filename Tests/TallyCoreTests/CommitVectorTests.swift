@@ -43,6 +43,16 @@ struct CommitVectorTests {
         }
     }
 
+    @Test("a commit has room for what stays below its limit, and for nothing more")
+    func room() {
+        var builder = CommitBuilder()
+        builder.open(firstOffset: Offset(1), timestamp: Timestamp(1), epoch: .none)
+        #expect(builder.hasRoom(events: 1, payloadBytes: CommitFormat.commitLengthMax - 1024))
+        #expect(!builder.hasRoom(events: 1, payloadBytes: CommitFormat.commitLengthMax))
+        builder.append(Samples.event(.noted), payload: [UInt8](repeating: 0xAA, count: 4096))
+        #expect(!builder.hasRoom(events: 1, payloadBytes: CommitFormat.commitLengthMax - 1024))
+    }
+
     @Test("payloads of every length keep the events aligned and whole")
     func lengths() throws {
         var builder = CommitBuilder()

@@ -233,6 +233,32 @@ struct DeliveryRuleTests {
         #expect(duel.events(a, .conflicted).map(\.reason) == [.overruled])
     }
 
+    @Test("a peer's end is witnessed with its head, once per so many of its offsets")
+    func witnessedEnds() {
+        var options = MachineOptions()
+        options.witnessEvery = 8
+        let duel = Duel(options: options)
+        for _ in 0..<20 {
+            duel.send(a, Errand(b))
+            #expect(duel.settle())
+        }
+        let log = duel[a].log
+        let heads = (1...log.commits.count).map { log.position(through: $0) }
+        var seen = Offset.none
+        var count = 0
+        for event in duel.records(b).map(\.event) where event.peer == a {
+            if event.kind == .witnessed {
+                #expect(count == 0 || event.peerOffset.rawValue >= seen.rawValue + 8)
+                #expect(heads.contains { $0.offset == event.peerOffset && $0.head == event.held })
+                seen = event.peerOffset
+                count += 1
+            } else if event.kind == .received {
+                #expect(event.peerOffset.rawValue < seen.rawValue + 8)
+            }
+        }
+        #expect(count > 4)
+    }
+
     @Test("a shard's messages to itself take the same way")
     func selfSend() {
         let duel = Duel()

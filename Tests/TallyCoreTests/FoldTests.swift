@@ -122,6 +122,20 @@ struct FoldTests {
         #expect(ledger.state.pendingCount == 0)
     }
 
+    @Test("an accepted loss raises the floor to what the peer has settled, and never lowers it")
+    func acceptedFloor() throws {
+        var ledger = Ledger()
+        try ledger.fold(Event(.opened))
+        for (settled, floor) in [(3, 3), (2, 3), (5, 5)] as [(UInt64, UInt64)] {
+            try ledger.fold(
+                event(.intervened, 0) {
+                    $0.reason = .peer
+                    $0.settledThrough.rawValue = settled
+                })
+            #expect(ledger.state.peer(peer)?.floor == SequenceNumber(floor))
+        }
+    }
+
     @Test("a receipt raises the floor, and what is owed below it stays known")
     func floor() throws {
         var ledger = Ledger()
@@ -185,6 +199,36 @@ struct FoldTests {
         return event
     }
 
+    /// Field by field: a field that is not written at all has equal bytes, too.
+    private func expectSame(_ one: MessagingState, _ two: MessagingState) {
+        #expect(one.offset == two.offset && one.timestamp == two.timestamp)
+        #expect(one.epoch == two.epoch && one.foldVersion == two.foldVersion)
+        #expect(one.admittedDifference == two.admittedDifference)
+        #expect(one.anomalies == two.anomalies && one.anomalyCount == two.anomalyCount)
+        #expect(one.sessions.map(\.session) == two.sessions.map(\.session))
+        #expect(one.sessions.map(\.first) == two.sessions.map(\.first))
+        for (left, right) in zip(one.peers, two.peers) {
+            #expect(left.next == right.next && left.attempt == right.attempt)
+            #expect(left.forced == right.forced && left.floor == right.floor)
+            #expect(left.receivedThrough == right.receivedThrough && left.owed == right.owed)
+            #expect(left.witness == right.witness && left.conflicts == right.conflicts)
+            #expect(left.accepted == right.accepted && left.counts == right.counts)
+            #expect(left.isOrdered == right.isOrdered)
+            left.pending.forEach { sequence, send in
+                let other = right.pending[sequence]
+                #expect(other?.offset == send.offset && other?.sentAt == send.sentAt)
+                #expect(other?.deadline == send.deadline)
+                return true
+            }
+            left.receipts.forEach { sequence, receipt in
+                let other = right.receipts[sequence]
+                #expect(other?.offset == receipt.offset && other?.answer == receipt.answer)
+                #expect(other?.isExpired == receipt.isExpired)
+                return true
+            }
+        }
+    }
+
     @Test(
         "any well-formed events fold without a trap, and the state survives its bytes",
         arguments: 1...40)
@@ -222,6 +266,7 @@ struct FoldTests {
             let decoded = MessagingState(
                 decoding: bytes[...], shard: shard, shardCount: 3, rules: rules)
             #expect(decoded?.encoded() == bytes)
+            if let decoded { expectSame(decoded, state) }
         }
         #expect(state.anomalyCount > 0)
         #expect(state.anomalies.count <= MessagingState.anomaliesMax)

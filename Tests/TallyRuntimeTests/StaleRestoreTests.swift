@@ -172,6 +172,9 @@ struct StaleRestoreTests {
             let loss = try Recovery.accept(
                 Lab.a, reason: "only notes", in: ledger, program: Relay.self)
             #expect(loss.mark == end && loss.statements.isEmpty)
+            let accepted = try Lab.records(ledger, Lab.a, .intervened)
+            #expect(accepted.map(\.event.reason) == [.mark])
+            #expect(accepted.map(\.event.peerOffset) == [end.offset])
             try await Lab.running(ledger) { try await $0.exchange() }
             #expect(try Lab.records(ledger, Lab.a, .noted).count == 1)
             try Lab.expectClean(ledger)

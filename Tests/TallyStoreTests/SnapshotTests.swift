@@ -140,6 +140,8 @@ struct SnapshotTests {
             add("ends too early") { $0.append(0) }
             add("of another program") { $0[100] ^= 1 }
             add("its state cannot be read") { $0[name + 8] ^= 0xFF }
+            // Another offset than that of the state behind it.
+            add("its state cannot be read") { $0[32] = 6 }
             for (bytes, says) in cases {
                 var writer = ByteWriter()
                 writer.write(Checksum.crc32c(bytes))
