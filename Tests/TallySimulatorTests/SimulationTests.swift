@@ -24,7 +24,7 @@ struct SimulationTests {
         #expect(first.digest == second.digest)
         #expect(first.events == second.events && first.simulated == second.simulated)
         var others = options
-        others.messages = 81
+        others.messages = 160
         #expect(Simulation.run(seed: seed, options: others).digest != first.digest)
     }
 
